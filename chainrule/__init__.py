@@ -1,0 +1,1 @@
+"""chainrule: a neural-network library that you can read."""

@@ -1,0 +1,1 @@
+"""What a computation is: nodes, ops, graphs, their derivatives. NumPy only."""

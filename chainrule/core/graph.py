@@ -1,0 +1,350 @@
+"""What a computation is: nodes, the graph they form, and the variables it reads and writes.
+
+A :class:`Node` is one application of one op to the results of other nodes; it never changes. A
+:class:`Variable` is the only thing that changes: a cell that holds an array. A :class:`Graph` is a
+closed computation: *inputs* and variable *reads* go in, *outputs* and variable *writes* come out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from chainrule.core.dtype import DType
+from chainrule.core.operators import Operators
+from chainrule.errors import Source
+
+if TYPE_CHECKING:
+    from chainrule.core.op import Op
+
+Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+
+
+class TensorType(NamedTuple):
+    """Shape and element type of one value."""
+
+    shape: Shape
+    dtype: DType
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+# An op with several results has a tuple of types; ``pick`` takes one of them.
+ResultType = TensorType | tuple[TensorType, ...]
+
+
+# ---------------------------------------------------------------------------------- provenance
+
+_PACKAGE = str(Path(__file__).resolve().parents[1])
+# Folders of the package that are programs in the user's style: their lines are worth naming.
+_PROGRAMS = tuple(str(Path(_PACKAGE, name)) for name in ("recipes", "models"))
+_is_program: dict[CodeType, bool] = {}
+_sources: dict[tuple[CodeType, int], Source] = {}
+
+
+def _outside(code: CodeType) -> bool:
+    found = _is_program.get(code)
+    if found is None:
+        file = code.co_filename
+        found = not file.startswith((_PACKAGE, "<")) or file.startswith(_PROGRAMS)
+        _is_program[code] = found
+    return found
+
+
+def caller() -> Source | None:
+    """The innermost line of the user's program on the stack; the frame itself is not kept."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if _outside(code):
+            key = (code, frame.f_lineno)
+            source = _sources.get(key)
+            if source is None:
+                source = _sources[key] = Source(code.co_filename, frame.f_lineno, code.co_qualname)
+            return source
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+class _Place(threading.local):
+    """Where nodes are being made: the layer path, the forward node, the trace."""
+
+    def __init__(self) -> None:
+        self.scope: tuple[str, ...] = ()
+        self.origin: Node | None = None
+        self.source: Source | None = None
+        self.trace = 0
+        self.gradients = True
+
+
+place = _Place()
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Nodes made inside belong to the layer ``name`` (within the layers already open)."""
+    before = place.scope
+    place.scope = (*before, name) if name else before
+    try:
+        yield
+    finally:
+        place.scope = before
+
+
+@contextmanager
+def derived_from(node: Node) -> Iterator[None]:
+    """Nodes made inside come from ``node`` (its gradient, its body): they share its layer and line."""
+    before = (place.scope, place.origin, place.source)
+    place.scope, place.origin, place.source = node.scope, node, node.source
+    try:
+        yield
+    finally:
+        place.scope, place.origin, place.source = before
+
+
+# ---------------------------------------------------------------------------------- nodes
+
+_serials = itertools.count()
+
+
+class Node(Operators):
+    """One application of an op. Immutable, but for the two cells named last.
+
+    Attributes:
+        op: the record of the operation (``chainrule.core.op.Op``).
+        inputs: the nodes it reads.
+        attrs: its static attributes, all hashable.
+        type: shape and dtype of its result, or a tuple of them.
+        scope: path of the layer that made it, for example ``("encoder", "fc1")``.
+        origin: the forward node it was derived from, when it is part of a gradient or a body.
+        source: the line of the user's program that made it.
+        serial: a number that grows in program order.
+        trace: the trace it belongs to; 0 outside traces.
+        value: its array, once known. A leaf with data has it from the start.
+        needs_grad: whether a trainable variable is among what it was computed from.
+        holders: how many user-held tensors stand for it; such values are kept when evaluated.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "attrs",
+        "holders",
+        "inputs",
+        "needs_grad",
+        "op",
+        "origin",
+        "scope",
+        "serial",
+        "source",
+        "trace",
+        "type",
+        "value",
+    )
+
+    def __init__(
+        self,
+        op: Op,
+        inputs: tuple[Node, ...],
+        attrs: Mapping[str, Any],
+        type: ResultType,
+        value: Array | None = None,
+    ) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.attrs = attrs
+        self.type = type
+        self.scope = place.scope
+        self.origin = place.origin
+        self.source = place.source or caller()
+        self.serial = next(_serials)
+        self.trace = place.trace
+        self.value = value
+        self.holders = 0
+        self.needs_grad = (
+            place.gradients and op.passes_gradient and any(node.needs_grad for node in inputs)
+        )
+
+    def with_inputs(self, inputs: tuple[Node, ...]) -> Node:
+        """The same application to other inputs, from the same place in the program."""
+        twin = Node(self.op, inputs, self.attrs, self.type)
+        twin.scope, twin.origin, twin.source = self.scope, self.origin, self.source
+        return twin
+
+    @property
+    def tensor_type(self) -> TensorType:
+        """The type of a node with one result."""
+        if not isinstance(self.type, TensorType):
+            raise TypeError(f"{self.op.name} has {len(self.type)} results; pick one")
+        return self.type
+
+    @property
+    def shape(self) -> Shape:
+        return self.tensor_type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.tensor_type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return self.tensor_type.size
+
+    def _apply(self, name: str, *operands: Any) -> Node:
+        from chainrule.core.op import apply_operator
+
+        return apply_operator(name, *operands)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"%{node.serial}" for node in self.inputs)
+        attrs = "".join(f", {key}={value!r}" for key, value in self.attrs.items())
+        layer = f"  # {'.'.join(self.scope)}" if self.scope else ""
+        return f"%{self.serial} = {self.op.name}({inputs}{attrs}) : {self.type}{layer}"
+
+
+class Variable:
+    """A cell that holds an array: a parameter, a buffer, an optimizer moment, a counter.
+
+    The array in ``value`` is never written to: :meth:`commit` replaces it. A graph sees the value
+    through the node that :meth:`read` gives; nodes that read an older value keep that array.
+    """
+
+    __slots__ = ("__weakref__", "_read", "name", "trainable", "value", "version")
+
+    def __init__(self, value: Array, name: str = "", trainable: bool = False) -> None:
+        self.value = frozen(value)
+        self.name = name
+        self.trainable = trainable
+        self.version = 0
+        self._read: weakref.ref[Node] | None = None
+
+    @property
+    def type(self) -> TensorType:
+        return TensorType(self.value.shape, self.value.dtype)
+
+    def read(self) -> Node:
+        """The node for the present value; the same node until the next commit."""
+        node = self._read() if self._read else None
+        if node is None:
+            node = self.fresh_read()
+            node.trace = 0
+            self._read = weakref.ref(node)
+        return node
+
+    def fresh_read(self) -> Node:
+        """A node of its own that reads whatever the value is when the graph runs."""
+        from chainrule.core.op import READ
+
+        node = Node(READ, (), {"variable": self}, self.type)
+        node.needs_grad = self.trainable
+        return node
+
+    def commit(self, value: Array) -> None:
+        """Replace the value; nodes that read the old one keep it."""
+        old = self._read() if self._read else None
+        if old is not None:
+            old.value = self.value
+            self._read = None
+        self.value = frozen(value)
+        self.version += 1
+
+    def __repr__(self) -> str:
+        return f"Variable({self.name or '?'}: {self.type})"
+
+
+def frozen(array: Array) -> Array:
+    """The array itself, contiguous and read-only."""
+    array = np.asarray(array, order="C")
+    array.flags.writeable = False
+    return array
+
+
+# ---------------------------------------------------------------------------------- graphs
+
+
+def walk(outputs: Iterable[Node], stop: Callable[[Node], bool] | None = None) -> list[Node]:
+    """Every node the outputs depend on, each after its inputs; not beyond nodes where ``stop``.
+
+    The order depends on the graph alone: it is a depth-first post-order.
+    """
+    order: list[Node] = []
+    seen: set[Node] = set()
+    for output in outputs:
+        if output in seen:
+            continue
+        stack: list[tuple[Node, int]] = [(output, 0)]
+        while stack:
+            node, position = stack.pop()
+            if position == 0:
+                if node in seen:
+                    continue
+                seen.add(node)
+                if stop is not None and stop(node):
+                    order.append(node)
+                    continue
+            if position == len(node.inputs):
+                order.append(node)
+                continue
+            stack.append((node, position + 1))
+            child = node.inputs[position]
+            if child not in seen:
+                stack.append((child, 0))
+    return order
+
+
+class Graph:
+    """A closed computation.
+
+    Attributes:
+        inputs: leaf nodes whose arrays are handed in, in this order.
+        reads: one leaf node per variable that is read.
+        outputs: the nodes whose values are wanted.
+        writes: at most one node per variable: its value after the run.
+        nodes: all nodes, each after its inputs.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Node],
+        outputs: Sequence[Node],
+        writes: Mapping[Variable, Node] | None = None,
+    ) -> None:
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+        self.writes = dict(writes or {})
+        given = set(self.inputs)
+        self.nodes = walk((*self.outputs, *self.writes.values()), stop=given.__contains__)
+        self.reads: dict[Variable, Node] = {
+            node.attrs["variable"]: node
+            for node in self.nodes
+            if node.op.name == "read" and node not in given
+        }
+
+    @property
+    def results(self) -> tuple[Node, ...]:
+        """Everything a run computes: the outputs, then the values written."""
+        return (*self.outputs, *self.writes.values())
+
+    def __repr__(self) -> str:
+        lines = [repr(node) for node in self.nodes]
+        lines.append("outputs " + ", ".join(f"%{node.serial}" for node in self.outputs))
+        lines += [f"write {variable.name} = %{node.serial}" for variable, node in self.writes.items()]
+        return "\n".join(lines)

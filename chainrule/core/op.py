@@ -1,0 +1,315 @@
+"""The op record: everything that is true of one operation, in one place.
+
+``add``, ``sigmoid``, ``linear`` ... are records. Calling a record makes a node: ``add(x, y)``. A
+*primitive* has an evaluation; a *named function* has a ``body`` made of other records, and may
+have an evaluation and a derivative of its own, which tests hold against the body's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.dtype import DType, as_dtype, default_dtype, promote, promote_scalar
+from chainrule.core.graph import Array, Node, ResultType, Shape, TensorType, caller, place
+from chainrule.errors import ChainruleError, DTypeError, ShapeError
+
+# (cotangent, result, *inputs, **attrs) -> cotangent of one input
+Rule = Callable[..., Node]
+# A record's rules: one per input (None: no gradient), a Joint rule, or a rule made for a position.
+Derivative = tuple[Rule | None, ...] | Callable[[int], Rule]
+
+# Precedence of printed formulas, loosest first.
+SUM, PRODUCT, UNARY, POWER, ATOM = 1, 2, 3, 4, 9
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A derivative rule that gives the cotangents of all inputs at once."""
+
+    rule: Callable[..., Sequence[Node | None]]
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How a node is printed. ``{0}``, ``{1}`` are its inputs, ``{name}`` its attributes.
+
+    Attributes:
+        plain: template for terminals, for example ``"{0} + {1}"``.
+        latex: the same in LaTeX.
+        precedence: how tightly the printed formula holds together.
+        binds: the least precedence each input may have without parentheses.
+    """
+
+    plain: str
+    latex: str
+    precedence: int = ATOM
+    binds: tuple[int, ...] = ()
+
+    @classmethod
+    def call(cls, name: str, latex: str = "", inputs: int = 1) -> Notation:
+        """``name(x, y)``."""
+        operands = ", ".join(f"{{{i}}}" for i in range(inputs))
+        head = latex or rf"\operatorname{{{name}}}"
+        return cls(f"{name}({operands})", rf"{head}\left({operands}\right)")
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """A region where an op loses its meaning or its gradient.
+
+    Attributes:
+        word: key of the explanation's word table.
+        where: ``(*arrays, **attrs) -> bool array``: the entries that are in the region.
+    """
+
+    word: str
+    where: Callable[..., Array]
+
+
+Operands = Callable[..., tuple[Node, ...]]
+
+
+def as_node(value: Any) -> Node:
+    """A node for a node or a Python number."""
+    if isinstance(value, Node):
+        return value
+    if isinstance(value, bool | int | float):
+        dtype = "bool" if isinstance(value, bool) else "int64"
+        return constant(value, default_dtype() if isinstance(value, float) else as_dtype(dtype))
+    raise DTypeError(
+        op="graph", expected="a tensor or a number", got=type(value).__name__, mend="cr.tensor(...)"
+    )
+
+
+def plain_operands(op: Op, *operands: Any) -> tuple[Node, ...]:
+    """The default rule: operands are taken as they are."""
+    return tuple(map(as_node, operands))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Op:
+    """The facts of one operation.
+
+    Attributes:
+        name: unique name, the key of every table about ops.
+        infer: ``(*types, **attrs) -> type`` or a tuple of types; raises on a misfit.
+        evaluate: ``(*arrays, **attrs) -> array`` (or tuple), in NumPy; None: the body is run.
+        derivative: how a cotangent flows to each input; None: through the body, or not at all.
+        notation: how it is printed.
+        hazards: where it loses its meaning or its gradient.
+        body: for named functions, ``(*inputs, **attrs) -> node`` (or tuple), in other ops.
+        operands: how call arguments become inputs (weak numbers, promotion, broadcasting).
+        arity: the number of inputs; None when any number will do.
+    """
+
+    name: str
+    infer: Callable[..., ResultType]
+    evaluate: Callable[..., Any] | None = None
+    derivative: Derivative | Joint | None = None
+    notation: Notation = field(default_factory=lambda: Notation("", ""))
+    hazards: tuple[Hazard, ...] = ()
+    body: Callable[..., Any] | None = None
+    operands: Operands = plain_operands
+    arity: int | None = 1
+
+    def __call__(self, *operands: Any, **attrs: Any) -> Node:
+        try:
+            inputs = self.operands(self, *operands)
+            if self.arity is not None and len(inputs) != self.arity:
+                raise TypeError(f"{self.name} takes {self.arity} inputs, not {len(inputs)}")
+            type = self.infer(*[node.type for node in inputs], **attrs)
+        except ChainruleError as error:
+            raise error.at(".".join(place.scope), place.source or caller()) from None
+        return Node(self, inputs, attrs, type)
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether nodes of this op are given from outside: inputs, constants, variable reads."""
+        return self.arity == 0 and self.evaluate is None
+
+    @property
+    def passes_gradient(self) -> bool:
+        """Whether a gradient can flow from the result to some input."""
+        if isinstance(self.derivative, tuple):
+            return any(rule is not None for rule in self.derivative)
+        return self.derivative is not None or self.body is not None
+
+    @property
+    def is_primitive(self) -> bool:
+        return self.body is None
+
+
+OPS: dict[str, Op] = {}
+
+
+def register(op: Op) -> Op:
+    """Add a record to the table of ops."""
+    if op.name in OPS:
+        raise ValueError(f"there is an op named {op.name} already")
+    OPS[op.name] = op
+    return op
+
+
+def apply_operator(name: str, *operands: Any) -> Node:
+    """Make the node for a Python operator."""
+    return OPS[name](*operands)
+
+
+# ---------------------------------------------------------------------------------- leaves
+
+INPUT = register(
+    Op("input", lambda *, name, type: type, notation=Notation("{name}", "{name}"), arity=0)
+)
+READ = register(
+    Op("read", lambda *, variable: variable.type, notation=Notation("{variable}", "{variable}"), arity=0)
+)
+CONSTANT = register(
+    Op(
+        "constant",
+        lambda *, value, dtype: TensorType((), dtype),
+        notation=Notation("{value}", "{value}"),
+        arity=0,
+    )
+)
+
+
+def input(type: TensorType, name: str = "", value: Array | None = None) -> Node:
+    """A leaf: data that is handed in (``value`` known now) or will be (a traced argument)."""
+    return Node(INPUT, (), {"name": name, "type": type}, type, value)
+
+
+def constant(value: bool | int | float, dtype: DType) -> Node:
+    """A number that is part of the program."""
+    return CONSTANT(value=dtype.type(value).item(), dtype=dtype)
+
+
+def _pick_rule(*_: Any, **__: Any) -> Node:
+    raise NotImplementedError("back-propagation hands the cotangent on by itself")
+
+
+PICK = register(
+    Op(
+        "pick",
+        lambda types, *, index: types[index],
+        evaluate=lambda values, *, index: values[index],
+        derivative=(_pick_rule,),
+        notation=Notation("{0}[{index}]", "{0}[{index}]"),
+    )
+)
+
+
+def pick(node: Node, index: int) -> Node:
+    """One result of an op that has several."""
+    return PICK(node, index=index)
+
+
+def results(node: Node) -> tuple[Node, ...]:
+    """All results of a node, each as a node of its own."""
+    if isinstance(node.type, TensorType):
+        return (node,)
+    return tuple(pick(node, index) for index in range(len(node.type)))
+
+
+# ------------------------------------------------------------------------ operand rules
+
+
+def common_dtype(op: Op, operands: Sequence[Any]) -> DType:
+    """The element type that all operands share, weak numbers following the tensors."""
+    nodes = [operand for operand in operands if isinstance(operand, Node)]
+    numbers = [operand for operand in operands if not isinstance(operand, Node)]
+    if not nodes:
+        return as_node(max(numbers, key=lambda number: isinstance(number, float))).dtype
+    dtype = nodes[0].dtype
+    for node in nodes[1:]:
+        dtype = promote(op.name, dtype, node.dtype)
+    for number in numbers:
+        dtype = promote_scalar(dtype, number)
+    return dtype
+
+
+def broadcast_shape(op: Op, shapes: Sequence[Shape]) -> Shape:
+    """NumPy's rule: axes are matched from the last; an axis of length 1 stretches."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ShapeError(
+            op=op.name,
+            expected="shapes that match from the last axis, or have 1 there",
+            got=" and ".join(map(str, shapes)),
+            mend="reshape or unsqueeze one of them",
+        ) from None
+
+
+def lift(operand: Any, dtype: DType) -> Node:
+    """The operand as a node of the given type."""
+    from chainrule.core.ops.arithmetic import cast
+
+    if not isinstance(operand, Node):
+        return constant(operand, dtype)
+    return cast(operand, dtype)
+
+
+def broadcasting(op: Op, *operands: Any) -> tuple[Node, ...]:
+    """Elementwise ops: one element type, one shape."""
+    from chainrule.core.ops.shape import broadcast_to
+
+    dtype = common_dtype(op, operands)
+    nodes = [lift(operand, dtype) for operand in operands]
+    shape = broadcast_shape(op, [node.shape for node in nodes])
+    return tuple(broadcast_to(node, shape) for node in nodes)
+
+
+def floating(op: Op, *operands: Any) -> tuple[Node, ...]:
+    """As :func:`broadcasting`, whole numbers becoming floats: for division, exp, sigmoid ..."""
+    from chainrule.core.ops.shape import broadcast_to
+
+    dtype = common_dtype(op, operands)
+    if dtype.kind != "f":
+        dtype = default_dtype()
+    nodes = [lift(operand, dtype) for operand in operands]
+    if len(nodes) == 1:
+        return tuple(nodes)
+    shape = broadcast_shape(op, [node.shape for node in nodes])
+    return tuple(broadcast_to(node, shape) for node in nodes)
+
+
+# ------------------------------------------------------------------------------ shape rules
+
+
+def same_type(*types: TensorType, **attrs: Any) -> TensorType:
+    """The result has the type of the first input."""
+    return types[0]
+
+
+def bool_type(*types: TensorType, **attrs: Any) -> TensorType:
+    """The result is true or false for every entry."""
+    return TensorType(types[0].shape, np.dtype(np.bool_))
+
+
+def normalize_dim(op: str, dim: int, ndim: int) -> int:
+    """An axis counted from the front, from one that may count from the back."""
+    if not -ndim <= dim < max(ndim, 1):
+        raise ShapeError(
+            op=op,
+            expected=f"a dim in {-ndim}..{ndim - 1}",
+            got=f"dim={dim} for a tensor with {ndim} axes",
+            mend="axes count from 0; -1 is the last",
+        )
+    return dim % ndim if ndim else 0
+
+
+def normalize_dims(op: str, dims: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Sorted axes counted from the front; None means all."""
+    if dims is None:
+        return tuple(range(ndim))
+    chosen = (dims,) if isinstance(dims, int) else tuple(dims)
+    if not ndim:
+        return ()
+    return tuple(sorted({normalize_dim(op, dim, ndim) for dim in chosen}))

@@ -1,0 +1,53 @@
+"""Executors. Each has ``prepare(graph) -> plan`` and ``plan(inputs, variables) -> results``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from chainrule.core.graph import Array, Graph
+from chainrule.errors import OptionError, closest
+from chainrule.run import interpreter
+
+
+class Plan(Protocol):
+    """A graph made ready to run."""
+
+    def __call__(self, inputs: Sequence[Array], variables: Sequence[Array]) -> list[Array]: ...
+
+
+def _torch(graph: Graph) -> Plan:
+    from chainrule.run import torch
+
+    return torch.prepare(graph)
+
+
+_EXECUTORS: dict[str, Callable[[Graph], Plan]] = {
+    "interpreter": interpreter.prepare,
+    "torch": _torch,
+}
+_chosen = "interpreter"
+
+
+def executor() -> str:
+    """The name of the executor that runs graphs now."""
+    return _chosen
+
+
+def set_executor(name: str) -> None:
+    """Run graphs with ``"interpreter"`` or ``"torch"`` from now on."""
+    global _chosen
+    if name not in _EXECUTORS:
+        near = closest(name, _EXECUTORS)
+        raise OptionError(
+            name="executor",
+            expected=" or ".join(map(repr, _EXECUTORS)),
+            got=repr(name),
+            mend=f"did you mean {near!r}?" if near else "",
+        )
+    _chosen = name
+
+
+def prepare(graph: Graph) -> Plan:
+    """The graph's plan on the chosen executor."""
+    return _EXECUTORS[_chosen](graph)

@@ -1,0 +1,103 @@
+"""The executor that reads like the definition: one node after another, in NumPy.
+
+It runs everything in any element type, and a hook sees every value: the explainer, the tests and
+the doctor stand on it. Fast executors are held against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.graph import Array, Graph, Node, ResultType, TensorType
+from chainrule.core.op import Op, input
+from chainrule.errors import ChainruleError
+
+# Called with each node and its result, in the order of the run.
+Hook = Callable[[Node, Any], None]
+
+
+class Plan:
+    """A graph made ready: for each node, where its inputs stand and which values end with it."""
+
+    def __init__(self, graph: Graph, hook: Hook | None = None) -> None:
+        self.graph = graph
+        self.hook = hook
+        slot = {node: index for index, node in enumerate(graph.nodes)}
+        self._inputs = [slot[node] for node in graph.inputs if node in slot]
+        self._used = [index for index, node in enumerate(graph.inputs) if node in slot]
+        self._reads = [slot[node] for node in graph.reads.values()]
+        self._results = [slot[node] for node in graph.results]
+        given = {*self._inputs, *self._reads}
+        last = {slot[child]: step for step, node in enumerate(graph.nodes) for child in node.inputs}
+        kept = {*self._results, *given}
+        ending: dict[int, list[int]] = {}
+        for index, step in last.items():
+            if index not in kept:
+                ending.setdefault(step, []).append(index)
+        self._steps = [
+            (step, node, [slot[child] for child in node.inputs], ending.get(step, ()))
+            for step, node in enumerate(graph.nodes)
+            if step not in given
+        ]
+
+    def __call__(self, inputs: Sequence[Array], variables: Sequence[Array]) -> list[Array]:
+        """Run once.
+
+        Args:
+            inputs: one array per graph input.
+            variables: one array per variable read, in the order of ``graph.reads``.
+
+        Returns:
+            The outputs, then the values to write, in the order of ``graph.writes``.
+        """
+        values: list[Any] = [None] * len(self.graph.nodes)
+        for index, position in zip(self._inputs, self._used, strict=True):
+            values[index] = inputs[position]
+        for index, array in zip(self._reads, variables, strict=True):
+            values[index] = array
+        if self.hook:
+            for index in (*self._inputs, *self._reads):
+                self.hook(self.graph.nodes[index], values[index])
+        with np.errstate(all="ignore"):
+            for step, node, operands, ending in self._steps:
+                result = evaluate(node, [values[index] for index in operands])
+                values[step] = result
+                if self.hook:
+                    self.hook(node, result)
+                for index in ending:
+                    values[index] = None
+        return [values[index] for index in self._results]
+
+
+def prepare(graph: Graph, hook: Hook | None = None) -> Plan:
+    """The plan of a graph; ``hook(node, result)`` is called for every node of every run."""
+    return Plan(graph, hook)
+
+
+def evaluate(node: Node, arrays: Sequence[Array]) -> Any:
+    """The result of one node from the results of its inputs."""
+    op = node.op
+    try:
+        if op.evaluate is not None:
+            result = op.evaluate(*arrays, **node.attrs)
+            return result if isinstance(result, np.ndarray | tuple) else np.asarray(result)
+        if op.name == "constant":
+            return np.asarray(node.attrs["value"], node.dtype)
+        types = tuple(child.type for child in node.inputs)
+        found = _body_plan(op, types, tuple(node.attrs.items()))(arrays, ())
+        return found[0] if isinstance(node.type, TensorType) else tuple(found)
+    except ChainruleError as error:
+        raise error.at(".".join(node.scope), node.source) from None
+
+
+@lru_cache(maxsize=1024)
+def _body_plan(op: Op, types: tuple[ResultType, ...], attrs: tuple[tuple[str, Hashable], ...]) -> Plan:
+    """The plan of a named function's body; it serves every node with these types and attributes."""
+    assert op.body is not None, f"{op.name} has neither an evaluation nor a body"
+    inputs = [input(type, f"x{index}") for index, type in enumerate(types) if isinstance(type, TensorType)]
+    made = op.body(*inputs, **dict(attrs))
+    return Plan(Graph(inputs, made if isinstance(made, tuple) else (made,)))
