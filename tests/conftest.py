@@ -1,0 +1,52 @@
+"""Shared by every test: where the data is, repeatable random tests, and a clean state after each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from chainrule import run
+from chainrule.core import dtype
+
+# Derandomized: a failure on one machine is the same failure on every machine.
+hypothesis.settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def clean_state() -> Iterator[None]:
+    """Put the global settings back: the default float type and the executor."""
+    float_type, executor = dtype.default_dtype(), run.executor()
+    yield
+    dtype.set_default_dtype(float_type)
+    run.set_executor(executor)
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages in English, whatever the language of the machine."""
+    monkeypatch.delenv("CHAINRULE_LANG", raising=False)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of test data; see CONTRIBUTING.md. Without it, CI fails and a laptop skips."""
+    named = os.environ.get("CHAINRULE_DATA", "")
+    folder = Path(named)
+    if not named or not folder.is_dir():
+        reason = f"needs the test data: CHAINRULE_DATA is {named!r}, which is not a folder"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
