@@ -1,4 +1,4 @@
-"""Shared by every test: where the data is, repeatable random tests, and a clean state after each."""
+"""For every test: where the data is, repeatable random tests, and a clean state after each."""
 
 from __future__ import annotations
 
