@@ -88,12 +88,8 @@ class Environment:
         run(str(self.python), *arguments, **settings)
 
     def _fingerprint(self) -> str:
-        made_from = (
-            self.extra,
-            sys.version,
-            str(ROOT),
-            (ROOT / "pyproject.toml").read_text("utf-8"),
-        )
+        project = (ROOT / "pyproject.toml").read_text("utf-8")
+        made_from = (project, self.extra, sys.version, str(ROOT))
         return hashlib.sha256("\0".join(made_from).encode()).hexdigest()
 
 
@@ -198,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console without the letters of the path
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - older ones may run this file
         say(f"dev.py needs Python 3.11 or newer; this is {sys.version.split()[0]}")
         return 2
     parser = argparse.ArgumentParser(
