@@ -21,6 +21,7 @@ __all__ = [
     "DataError",
     "DTypeError",
     "DeviceError",
+    "ExecutorError",
     "GradcheckError",
     "IndexRangeError",
     "InPlaceError",
@@ -248,6 +249,19 @@ class DeviceError(ChainruleError, RuntimeError):
 
     en = ("device {got} is not available here.", 'use "cpu"; GPUs run through PyTorch ({mend}).')
     zh = ("此处没有设备 {got}。", '请用 "cpu";GPU 通过 PyTorch 运行({mend})。')
+
+
+class ExecutorError(ChainruleError, NotImplementedError):
+    """An op that an executor has no row for."""
+
+    en = (
+        "the {executor} executor can't run {op}: it has no row for it, and {op} has no body.",
+        'cr.set_executor("interpreter"), or add a row for {op} to {table}.',
+    )
+    zh = (
+        "{executor} 执行器不能运行 {op}:表中没有它的一行,{op} 也没有函数体。",
+        '用 cr.set_executor("interpreter"),或在 {table} 中为 {op} 添加一行。',
+    )
 
 
 class DataError(ChainruleError, ValueError):
