@@ -32,7 +32,12 @@ class Plan:
         self._reads = [slot[node] for node in graph.reads.values()]
         self._results = [slot[node] for node in graph.results]
         given = {*self._inputs, *self._reads}
-        last = {slot[child]: step for step, node in enumerate(graph.nodes) for child in node.inputs}
+        last = {
+            slot[child]: step
+            for step, node in enumerate(graph.nodes)
+            if step not in given
+            for child in node.inputs
+        }
         kept = {*self._results, *given}
         ending: dict[int, list[int]] = {}
         for index, step in last.items():
@@ -95,9 +100,13 @@ def evaluate(node: Node, arrays: Sequence[Array]) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def _body_plan(op: Op, types: tuple[ResultType, ...], attrs: tuple[tuple[str, Hashable], ...]) -> Plan:
+def _body_plan(
+    op: Op, types: tuple[ResultType, ...], attrs: tuple[tuple[str, Hashable], ...]
+) -> Plan:
     """The plan of a named function's body; it serves every node with these types and attributes."""
     assert op.body is not None, f"{op.name} has neither an evaluation nor a body"
-    inputs = [input(type, f"x{index}") for index, type in enumerate(types) if isinstance(type, TensorType)]
+    inputs = [
+        input(type, f"x{index}") for index, type in enumerate(types) if isinstance(type, TensorType)
+    ]
     made = op.body(*inputs, **dict(attrs))
     return Plan(Graph(inputs, made if isinstance(made, tuple) else (made,)))

@@ -1,0 +1,1 @@
+"""Tensors, their state, gradients of functions, and compiled steps."""

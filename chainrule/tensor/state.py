@@ -1,0 +1,212 @@
+"""What changes while a program runs: variables, gradients, random draws (decisions 1, 3, 7, 12).
+
+Outside ``compile`` the program is lazy: a tensor is a node, and asking for a number evaluates it
+together with every pending write of a variable. Inside, a :class:`Trace` collects the same reads,
+writes and draws, and becomes one graph.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Iterable, MutableMapping, Sequence
+
+import numpy as np
+
+from chainrule.core.dtype import DType, int64
+from chainrule.core.graph import Array, Graph, Node, Shape, Variable, place, walk
+from chainrule.core.op import Op
+from chainrule.errors import TracedValueError
+from chainrule.run import prepare
+
+
+class State:
+    """Reads and writes of variables in program order, outside traces."""
+
+    def __init__(self) -> None:
+        self.pending: dict[Variable, Node] = {}
+        self.grads: MutableMapping[Variable, Node] = weakref.WeakKeyDictionary()
+        self.draws = 0
+
+    # ------------------------------------------------------------------ variables
+
+    def read(self, variable: Variable) -> Node:
+        """The node for the variable's present value."""
+        return self.pending.get(variable) or self.fetch(variable)
+
+    def fetch(self, variable: Variable) -> Node:
+        """The node for the value committed last."""
+        return variable.read()
+
+    def write(self, variable: Variable, node: Node) -> None:
+        """From here on the variable has the value of ``node``."""
+        self.pending[variable] = node
+
+    def random(self, op: Op, shape: Shape, **attrs: object) -> Node:
+        """A node of random numbers that no other node draws."""
+        inputs = (self.fetch(generator.seed), self.fetch(generator.counter))
+        node = op(*inputs, ordinal=self.draws, shape=tuple(shape), **attrs)
+        self.draws += 1
+        return node
+
+    def writes(self) -> dict[Variable, Node]:
+        """The last write of every variable, the random counter's among them."""
+        writes = dict(self.pending)
+        if self.draws:
+            writes[generator.counter] = self.fetch(generator.counter) + self.draws
+        return writes
+
+    # ------------------------------------------------------------------ evaluation
+
+    def evaluate(self, wanted: Sequence[Node]) -> None:
+        """Give every wanted node its value, and commit every pending write, or neither.
+
+        Values on the way that the program still holds as tensors are kept too, so that asking for
+        them later costs nothing.
+        """
+        writes = self.writes()
+        targets = [node for node in dict.fromkeys(wanted) if node.value is None]
+        if not targets and not writes:
+            return
+        nodes = walk((*targets, *writes.values()), stop=_known)
+        refuse_traced(nodes, mine=0)
+        chosen = set(targets)
+        held = [n for n in nodes if n.holders and n.value is None and n not in chosen]
+        leaves = [node for node in nodes if node.value is not None]
+        graph = Graph(leaves, (*targets, *held), writes)
+        try:
+            self._run(graph)
+        finally:
+            self.pending.clear()
+            self.draws = 0
+
+    def _run(self, graph: Graph) -> None:
+        plan = prepare(graph)
+        inputs = [node.value for node in graph.inputs if node.value is not None]
+        results = plan(inputs, [variable.value for variable in graph.reads])
+        for node, array in zip(graph.results, results, strict=True):
+            if node.op.name != "read":
+                node.value = _owned(array)
+        for variable, array in zip(graph.writes, results[len(graph.outputs) :], strict=True):
+            variable.commit(array)
+
+    def flush(self) -> None:
+        """Evaluate what is pending."""
+        self.evaluate(())
+
+
+def _known(node: Node) -> bool:
+    return node.value is not None
+
+
+def _owned(array: Array) -> Array:
+    """A read-only array that keeps no larger one alive."""
+    if array.base is not None or not array.flags.c_contiguous:
+        array = np.array(array, order="C")
+    array.flags.writeable = False
+    return array
+
+
+class Trace(State):
+    """Reads and writes of variables while a function is compiled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.id = next(_trace_ids)
+        self.reads: dict[Variable, Node] = {}
+        self.grads = dict(eager.grads)
+
+    def fetch(self, variable: Variable) -> Node:
+        if variable not in self.reads:
+            self.reads[variable] = variable.fresh_read()
+        return self.reads[variable]
+
+    def evaluate(self, wanted: Sequence[Node]) -> None:
+        """Tensors from outside the trace have values; those of the trace do not."""
+        refuse_traced(wanted, mine=-1)
+        eager.evaluate(wanted)
+
+
+def refuse_traced(nodes: Iterable[Node], mine: int) -> None:
+    """Raise when a node belongs to another trace than ``mine``."""
+    for node in nodes:
+        if node.trace not in (0, mine) and node.value is None:
+            detail = f" (made by {node.op.name} at {node.source or '?'})"
+            detail += "" if node.trace == place.trace else "; it leaked out of the step"
+            error = TracedValueError(asked="this", detail=detail)
+            raise error.at(".".join(node.scope), node.source)
+
+
+class Generator:
+    """The two cells that random numbers come from."""
+
+    def __init__(self) -> None:
+        self.seed = Variable(np.array(0, int64), "random.seed")
+        self.counter = Variable(np.array(0, int64), "random.counter")
+
+    def manual_seed(self, seed: int) -> None:
+        """Start the sequence of draws of ``seed`` from its beginning."""
+        current().flush()
+        self.seed.commit(np.array(np.uint64(seed % 2**64)).astype(int64))
+        self.counter.commit(np.array(0, int64))
+
+
+_trace_ids = itertools.count(1)
+generator = Generator()
+eager = State()
+
+
+class _Current(threading.local):
+    def __init__(self) -> None:
+        self.state: State = eager
+        self.depth = 0
+
+
+_current = _Current()
+
+
+def current() -> State:
+    """The trace being made, or the state outside traces."""
+    return _current.state
+
+
+class tracing:
+    """Everything inside belongs to one new trace."""
+
+    def __enter__(self) -> Trace:
+        self._before = (_current.state, place.trace)
+        trace = Trace()
+        _current.state, place.trace = trace, trace.id
+        return trace
+
+    def __exit__(self, *_: object) -> None:
+        _current.state, place.trace = self._before
+
+
+class Epoch:
+    """A number that moves whenever modules change in structure or mode: the guard of compiled steps."""
+
+    value = 0
+
+    @classmethod
+    def bump(cls) -> None:
+        """Compiled steps look at their modules again."""
+        cls.value += 1
+
+
+def manual_seed(seed: int) -> None:
+    """Make everything random from here on a function of ``seed``.
+
+    Example:
+        >>> import chainrule as cr
+        >>> cr.manual_seed(0); a = cr.rand(2).tolist()
+        >>> cr.manual_seed(0); a == cr.rand(2).tolist()
+        True
+    """
+    generator.manual_seed(int(seed))
+
+
+def random_node(op: Op, shape: Shape, dtype: DType) -> Node:
+    """A node of fresh random numbers."""
+    return current().random(op, shape, dtype=dtype)

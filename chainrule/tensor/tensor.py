@@ -1,0 +1,661 @@
+"""The tensor: an immutable array of numbers, lazily computed, that remembers how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from chainrule.core import dtype as types
+from chainrule.core.dtype import DType, as_dtype
+from chainrule.core.grad import gradients
+from chainrule.core.graph import Array, Node, Shape, TensorType, Variable, place, walk
+from chainrule.core.op import OPS, input
+from chainrule.core.operators import Operators
+from chainrule.core.ops import arithmetic, functions, linear, reduction, shape
+from chainrule.errors import (
+    BackwardError,
+    DeviceError,
+    DTypeError,
+    InPlaceError,
+    NoGradientError,
+    NotScalarError,
+    TracedValueError,
+)
+from chainrule.tensor.state import current
+
+if TYPE_CHECKING:
+    from chainrule.tensor.indexing import At
+
+Dims = int | Sequence[int] | None
+
+
+class Tensor(Operators):
+    """An n-dimensional array.
+
+    A tensor is a node of a graph; its numbers are computed when they are first asked for (``item``,
+    ``numpy``, ``print``), together with everything else that is pending. It never changes: assignment
+    is written ``x = x.at[i].set(v)``.
+
+    Example:
+        >>> import chainrule as cr
+        >>> x = cr.tensor([[1.0, 2.0], [3.0, 4.0]])
+        >>> (x @ x).sum().item()
+        54.0
+    """
+
+    __slots__ = ("__weakref__", "_backward_done", "_node")
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._backward_done = False
+        node.holders += 1
+
+    def __del__(self) -> None:
+        node = getattr(self, "_node", None)
+        if node is not None:
+            node.holders -= 1
+
+    @property
+    def node(self) -> Node:
+        """The node this tensor stands for."""
+        node = self._node
+        if node.value is not None and node.inputs and not node.needs_grad:
+            self._node = input(node.tensor_type, value=node.value)  # lets the history go
+            self._node.holders, node.holders = 1, node.holders - 1
+        return self._node
+
+    def _apply(self, name: str, *operands: Any) -> Self:
+        nodes = [operand_node(operand) for operand in operands]
+        if name == "matmul":
+            return wrap(linear.matmul(*map(_need_node, nodes)))  # type: ignore[return-value]
+        if name == "pow" and type(operands[1]) in (int, float) and operands[1] == 2:
+            return wrap(functions.square(nodes[0]))  # type: ignore[return-value]
+        return wrap(OPS[name](*nodes))  # type: ignore[return-value]
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return self._apply("equal", self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return self._apply("not_equal", self, other)
+
+    __hash__ = object.__hash__
+
+    # ------------------------------------------------------------------ type
+
+    @property
+    def shape(self) -> Shape:
+        """The length of each axis."""
+        return self._node.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The element type."""
+        return self._node.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    def dim(self) -> int:
+        """The number of axes."""
+        return self.ndim
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the length of one axis."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> int:
+        """The number of entries."""
+        return self._node.size
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a tensor with no axes")
+        return self.shape[0]
+
+    def to(self, *targets: object, **_: object) -> Tensor:
+        """This tensor in another element type; a device is accepted, and is the CPU."""
+        result = self
+        for target in targets:
+            if isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda", "mps"):
+                require_cpu(target)
+            elif isinstance(target, Tensor):
+                result = result.type_as(target)
+            elif hasattr(target, "type") and isinstance(target.type, str):  # a device object
+                require_cpu(target.type)
+            else:
+                result = wrap(arithmetic.cast(result.node, as_dtype(target)))
+        return result
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """This tensor in the element type of another."""
+        return self.to(other.dtype)
+
+    def float(self) -> Tensor:
+        """As float32."""
+        return self.to(types.float32)
+
+    def double(self) -> Tensor:
+        """As float64."""
+        return self.to(types.float64)
+
+    def long(self) -> Tensor:
+        """As int64."""
+        return self.to(types.int64)
+
+    def int(self) -> Tensor:
+        """As int32."""
+        return self.to(types.int32)
+
+    def bool(self) -> Tensor:
+        """As truth values: whatever is not 0 is true."""
+        return self.to(types.bool_)
+
+    def cpu(self) -> Tensor:
+        """The tensor itself; tensors carry no device."""
+        return self
+
+    # ------------------------------------------------------------------ values
+
+    def _value(self, asked: str) -> Array:
+        node = self.node
+        if node.value is None:
+            if node.trace and node.trace == place.trace:
+                raise TracedValueError(asked=asked, detail="").at(
+                    ".".join(node.scope), node.source
+                )
+            current().evaluate([node])
+        if node.op.name == "read" and node.value is None:
+            value: Array = node.attrs["variable"].value
+            return value
+        assert node.value is not None
+        return node.value
+
+    def numpy(self) -> Array:
+        """A copy of the numbers as a NumPy array."""
+        return self._value("numpy()").copy()
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        array = self._value("np.asarray()")
+        return array.astype(dtype) if dtype is not None else array.copy()
+
+    def tolist(self) -> Any:
+        """The numbers as nested Python lists (a plain number for a tensor without axes)."""
+        return self._value("tolist()").tolist()
+
+    def item(self) -> Any:
+        """The only entry as a Python number.
+
+        Raises:
+            NotScalarError: there is more than one entry.
+            TracedValueError: inside a compiled step.
+        """
+        return self._scalar("item()")
+
+    def _scalar(self, asked: str) -> Any:
+        if self.numel() != 1:
+            raise NotScalarError(
+                op=asked, shape=self.shape, mend="use tolist() or numpy(), or .sum() or .mean() first"
+            )
+        return self._value(asked).item()
+
+    def __float__(self) -> Any:
+        return float(self._scalar("float()"))
+
+    def __int__(self) -> Any:
+        return int(self._scalar("int()"))
+
+    def __bool__(self) -> Any:
+        return bool(self._scalar("bool() (an if or while on a tensor)"))
+
+    def __index__(self) -> Any:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"only whole-number tensors can be an index, not {self.dtype}")
+        return int(self._scalar("an index"))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[index] for index in range(len(self)))
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __repr__(self) -> str:
+        if self._node.value is None and self._node.trace:
+            return f"<traced tensor {self._node.type}>"
+        array = self._value("repr()")
+        text = np.array2string(array, separator=", ", precision=4, prefix="tensor(")
+        plain = types.float32, types.int64, types.bool_
+        suffix = "" if array.dtype in plain else f", dtype={array.dtype}"
+        if self.requires_grad:
+            suffix += ", requires_grad=True"
+        return f"tensor({text}{suffix})"
+
+    def __reduce__(self) -> Any:
+        return (_unpickle, (self._value("pickle"),))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self
+
+    # ------------------------------------------------------------------ gradients
+
+    @property
+    def requires_grad(self) -> Any:
+        """Whether a gradient flows through this tensor to a trainable variable."""
+        return self._node.needs_grad
+
+    @property
+    def is_leaf(self) -> Any:
+        """Whether it was made by the program, not computed from trainable variables."""
+        return not self.requires_grad
+
+    @property
+    def grad(self) -> Tensor | None:
+        """dL/dx; only parameters and tensors made with ``requires_grad=True`` keep theirs."""
+        return None
+
+    @property
+    def grad_fn(self) -> str | None:
+        """The op that made it, where a gradient flows through it."""
+        return f"<{self._node.op.name}>" if self.requires_grad else None
+
+    @property
+    def data(self) -> Tensor:
+        """The same numbers, cut from the graph."""
+        return self.detach()
+
+    def detach(self) -> Tensor:
+        """The same numbers, through which no gradient flows."""
+        return wrap(arithmetic.stop_gradient(self.node)) if self.requires_grad else self
+
+    def requires_grad_(self, requires_grad: Any = True) -> Tensor:
+        """A leaf that collects a gradient, with these numbers."""
+        from chainrule.tensor.variable import VariableTensor
+
+        return VariableTensor(Variable(self._value("requires_grad_()"), "", requires_grad))
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: Any = False) -> None:
+        """Back-propagation: add dL/dp to ``p.grad`` of every trainable tensor p behind this one.
+
+        Args:
+            gradient: dL/d(self), of this tensor's shape; 1 for a tensor with one entry.
+            retain_graph: allow another backward of the same tensor.
+
+        Raises:
+            NotScalarError: more than one entry and no ``gradient``.
+            BackwardError: a second backward of the same loss.
+            NoGradientError: nothing behind this tensor is trainable.
+        """
+        if self._backward_done and not retain_graph:
+            raise BackwardError().at(".".join(self._node.scope), self._node.source)
+        if gradient is None and self.numel() != 1:
+            raise NotScalarError(
+                op="backward()",
+                shape=self.shape,
+                mend="reduce it first with .mean() or .sum(), or give backward(gradient=...)",
+            )
+        node = self.node
+        reads = [
+            leaf
+            for leaf in walk([node], stop=lambda child: not child.needs_grad)
+            if leaf.op.name == "read" and leaf.needs_grad
+        ]
+        if not reads:
+            raise NoGradientError(
+                op="backward()",
+                reason="no trainable parameter is behind this tensor",
+                reason_zh="这个张量背后没有可训练的参数",
+                mend="make one with requires_grad=True, unfreeze the model, "
+                "or compute the loss outside no_grad and detach",
+                mend_zh="用 requires_grad=True 创建,解冻模型,或在 no_grad、detach 之外计算损失",
+            )
+        seeds = None if gradient is None else [gradient.node]
+        state = current()
+        for read, part in zip(reads, gradients([node], reads, seeds), strict=True):
+            if part is not None:
+                variable = read.attrs["variable"]
+                before = state.grads.get(variable)
+                state.grads[variable] = part if before is None else before + part
+        self._backward_done = True
+
+    # ------------------------------------------------------------------ indexing
+
+    def __getitem__(self, index: Any) -> Tensor:
+        from chainrule.tensor.indexing import getitem
+
+        return getitem(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise InPlaceError()
+
+    @property
+    def at(self) -> At:
+        """``x.at[i].set(v)``, ``.add(v)``, ``.multiply(v)``: a changed copy."""
+        from chainrule.tensor.indexing import At
+
+        return At(self)
+
+    # ------------------------------------------------------------------ shapes
+
+    def reshape(self, *lengths: Any) -> Tensor:
+        """The entries in the same order under another shape; one length may be -1."""
+        return wrap(shape.reshape(self.node, _spread(lengths)))
+
+    view = reshape
+
+    def flatten(self, start_dim: Any = 0, end_dim: Any = -1) -> Tensor:
+        """The axes from ``start_dim`` to ``end_dim`` made one."""
+        if not self.ndim:
+            return self.reshape(1)
+        start, end = start_dim % self.ndim, end_dim % self.ndim
+        middle = int(np.prod(self.shape[start : end + 1], dtype=np.int64))
+        return self.reshape(*self.shape[:start], middle, *self.shape[end + 1 :])
+
+    def squeeze(self, dim: Dims = None) -> Tensor:
+        """Without axes of length 1."""
+        return wrap(shape.squeeze(self.node, dim))
+
+    def unsqueeze(self, dim: Any) -> Tensor:
+        """With a new axis of length 1."""
+        return wrap(shape.unsqueeze(self.node, dim))
+
+    def permute(self, *dims: Any) -> Tensor:
+        """The axes in another order."""
+        return wrap(shape.permute(self.node, _spread(dims)))
+
+    def transpose(self, dim0: Any, dim1: Any) -> Tensor:
+        """Two axes exchanged."""
+        return wrap(shape.transpose(self.node, dim0, dim1))
+
+    def t(self) -> Tensor:
+        """Rows and columns exchanged."""
+        return self if self.ndim < 2 else self.transpose(0, 1)
+
+    @property
+    def T(self) -> Tensor:
+        """All axes in reverse order."""
+        return self.permute(*range(self.ndim)[::-1])
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return self.transpose(-2, -1)
+
+    def expand(self, *lengths: Any) -> Tensor:
+        """Copies along axes of length 1; -1 keeps an axis."""
+        wanted = list(_spread(lengths))
+        lead = len(wanted) - self.ndim
+        for axis, length in enumerate(wanted):
+            if length == -1:
+                wanted[axis] = self.shape[axis - lead]
+        return wrap(shape.broadcast_to(self.node, wanted))
+
+    def expand_as(self, other: Tensor) -> Tensor:
+        """Copies up to the shape of another tensor."""
+        return self.expand(*other.shape)
+
+    def view_as(self, other: Tensor) -> Tensor:
+        """The entries under the shape of another tensor."""
+        return self.reshape(*other.shape)
+
+    def contiguous(self) -> Tensor:
+        """The tensor itself; layout is not visible here."""
+        return self
+
+    def clone(self) -> Tensor:
+        """The tensor itself: what never changes needs no copy."""
+        return wrap(self.node)
+
+    def flip(self, *dims: Any) -> Tensor:
+        """Entries in reverse order along axes."""
+        return wrap(shape.flip(self.node, _spread(dims)))
+
+    def gather(self, dim: Any, index: Tensor) -> Tensor:
+        """``y[i, j] = x[i, index[i, j]]`` for dim 1, and alike for other axes."""
+        return wrap(shape.gather(self.node, dim, index.node))
+
+    # ------------------------------------------------------------------ reductions
+
+    def sum(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
+        """The sum over axes."""
+        return wrap(reduction.sum(self.node, dim, keepdim))
+
+    def mean(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
+        """The sum over axes divided by the number of entries; floats only."""
+        if not types.is_float(self.dtype):
+            raise DTypeError(
+                op="mean", expected="a float tensor", got=self.dtype, mend="x.float().mean()"
+            )
+        return wrap(functions.mean(self.node, dim, keepdim))
+
+    def var(self, dim: Dims = None, correction: Any = 1, keepdim: Any = False) -> Tensor:
+        """Squared distance from the mean, summed over axes, over n - correction."""
+        return wrap(functions.var(self.node, dim, correction, keepdim))
+
+    def std(self, dim: Dims = None, correction: Any = 1, keepdim: Any = False) -> Tensor:
+        """The square root of the variance."""
+        return self.var(dim, correction, keepdim).sqrt()
+
+    def amax(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
+        """The largest entry over axes; equal winners share the gradient evenly."""
+        return wrap(reduction.amax(self.node, dim, keepdim))
+
+    def amin(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
+        """The smallest entry over axes."""
+        return wrap(reduction.amin(self.node, dim, keepdim))
+
+    def max(self, dim: Any = None, keepdim: Any = False) -> Any:
+        """The largest entry; with ``dim``, values and the positions of the first winners."""
+        from chainrule.tensor.functions import max
+
+        return max(self, dim, keepdim)
+
+    def min(self, dim: Any = None, keepdim: Any = False) -> Any:
+        """The smallest entry; with ``dim``, values and the positions of the first winners."""
+        from chainrule.tensor.functions import min
+
+        return min(self, dim, keepdim)
+
+    def argmax(self, dim: Any = None, keepdim: Any = False) -> Tensor:
+        """The position of the first largest entry."""
+        return wrap(reduction.argmax(self.node, dim, keepdim))
+
+    def argmin(self, dim: Any = None, keepdim: Any = False) -> Tensor:
+        """The position of the first smallest entry."""
+        return wrap(reduction.argmax(-self.node, dim, keepdim))
+
+    def any(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
+        """Whether some entry is not 0."""
+        return wrap(reduction.any(self.node, dim, keepdim))
+
+    def all(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
+        """Whether no entry is 0."""
+        return wrap(reduction.all(self.node, dim, keepdim))
+
+    def norm(self) -> Tensor:
+        """The square root of the sum of squares."""
+        return (self * self).sum().sqrt()
+
+    # ------------------------------------------------------------------ functions
+
+    def exp(self) -> Tensor:
+        """e to the power of each entry."""
+        return wrap(arithmetic.exp(self.node))
+
+    def log(self) -> Tensor:
+        """The natural logarithm of each entry."""
+        return wrap(arithmetic.log(self.node))
+
+    def sqrt(self) -> Tensor:
+        """The square root of each entry."""
+        return wrap(arithmetic.sqrt(self.node))
+
+    def square(self) -> Tensor:
+        """Each entry times itself."""
+        return wrap(functions.square(self.node))
+
+    def abs(self) -> Tensor:
+        """Each entry without its sign."""
+        return wrap(arithmetic.abs(self.node))
+
+    def sin(self) -> Tensor:
+        """The sine of each entry, in radians."""
+        return wrap(arithmetic.sin(self.node))
+
+    def cos(self) -> Tensor:
+        """The cosine of each entry, in radians."""
+        return wrap(arithmetic.cos(self.node))
+
+    def tanh(self) -> Tensor:
+        """The hyperbolic tangent of each entry."""
+        return wrap(arithmetic.tanh(self.node))
+
+    def sigmoid(self) -> Tensor:
+        """1 / (1 + exp(-x))."""
+        return wrap(functions.sigmoid(self.node))
+
+    def relu(self) -> Tensor:
+        """max(0, x)."""
+        return wrap(functions.relu(self.node))
+
+    def softmax(self, dim: Any = -1) -> Tensor:
+        """exp(x) normalised to sum 1 along ``dim``."""
+        return wrap(functions.softmax(self.node, dim))
+
+    def log_softmax(self, dim: Any = -1) -> Tensor:
+        """ln of softmax."""
+        return wrap(functions.log_softmax(self.node, dim))
+
+    def round(self) -> Tensor:
+        """The nearest whole number; halves go to the even one."""
+        return wrap(arithmetic.round(self.node))
+
+    def floor(self) -> Tensor:
+        """The next whole number below."""
+        return wrap(arithmetic.floor(self.node))
+
+    def sign(self) -> Tensor:
+        """-1, 0 or 1."""
+        return wrap(arithmetic.sign(self.node))
+
+    def clamp(self, min: Any = None, max: Any = None) -> Tensor:
+        """Entries kept within bounds; the gradient is 1 inside and at the bounds, else 0."""
+        from chainrule.tensor.functions import clamp
+
+        return clamp(self, min, max)
+
+    clip = clamp
+
+    def pow(self, exponent: Any) -> Tensor:
+        """Each entry to a power."""
+        return self**exponent
+
+    def matmul(self, other: Tensor) -> Tensor:
+        """The matrix product."""
+        return self @ other
+
+    mm = matmul
+    dot = matmul
+    mv = matmul
+
+    def eq(self, other: Any) -> Tensor:
+        """Where entries are equal."""
+        return self == other
+
+
+# ---------------------------------------------------------------------------------- making
+
+
+def wrap(node: Node) -> Tensor:
+    """The tensor that stands for a node."""
+    return Tensor(node)
+
+
+def operand_node(value: Any) -> Any:
+    """The node of a tensor or of data; Python numbers stay as they are (they are weak)."""
+    if isinstance(value, Tensor):
+        return value.node
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, np.bool_ | np.integer | np.floating):
+        return value.item()
+    return tensor(value).node
+
+
+def _need_node(value: Any) -> Node:
+    return value if isinstance(value, Node) else tensor(value).node
+
+
+def tensor(data: Any, dtype: object = None, requires_grad: bool = False, device: object = None) -> Any:
+    """A tensor that holds a copy of ``data``.
+
+    Args:
+        data: number, nested lists, NumPy array or tensor. Lists of floats take the default type;
+            arrays keep theirs.
+        dtype: element type, for example ``cr.float64`` or ``"float64"``.
+        requires_grad: collect a gradient in ``.grad``.
+        device: accepted; only the CPU exists here.
+
+    Raises:
+        DTypeError: data that is not numbers.
+
+    Example:
+        >>> import chainrule as cr
+        >>> cr.tensor([1, 2, 3]).dtype
+        dtype('int64')
+    """
+    if device is not None:
+        require_cpu(getattr(device, "type", device))
+    array = to_array(data, dtype)
+    if requires_grad:
+        from chainrule.tensor.variable import VariableTensor
+
+        return VariableTensor(Variable(array, "", trainable=True))
+    array.flags.writeable = False
+    return wrap(input(TensorType(array.shape, array.dtype), value=array))
+
+
+def to_array(data: Any, dtype: object = None) -> Array:
+    """A fresh array of one of the library's types."""
+    if isinstance(data, Tensor):
+        array = data.numpy()
+    elif isinstance(data, list | tuple) and any(isinstance(item, Tensor) for item in data):
+        array = np.array([np.asarray(item) for item in data])
+    else:
+        array = np.array(data)
+    if dtype is not None:
+        return np.array(array, as_dtype(dtype), order="C")
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(
+            op="tensor", expected="numbers of one shape", got=array.dtype, mend="check the data"
+        )
+    given = hasattr(data, "dtype")
+    return np.array(array, _chosen_dtype(array.dtype, given), order="C")
+
+
+def _chosen_dtype(found: DType, given: bool) -> DType:
+    if found.name in types.DTYPES and (given or found.kind != "f"):
+        return types.DTYPES[found.name]
+    return types.default_dtype() if found.kind == "f" else types.int64
+
+
+def require_cpu(device: object) -> None:
+    """Raise unless the device is the CPU."""
+    if str(device).split(":")[0] != "cpu":
+        raise DeviceError(got=device, mend='cr.set_executor("torch")')
+
+
+def _unpickle(array: Array) -> Tensor:
+    made: Tensor = tensor(array)
+    return made
+
+
+def _spread(lengths: Sequence[Any]) -> tuple[int, ...]:
+    """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
+    if len(lengths) == 1 and isinstance(lengths[0], tuple | list):
+        lengths = lengths[0]
+    return tuple(int(length) for length in lengths)
+
+

@@ -1,0 +1,231 @@
+"""Functions of functions: gradients, their check, and a user's own named functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ContextDecorator
+from typing import Any
+
+import numpy as np
+
+from chainrule.core import grad as core
+from chainrule.core.dtype import float64
+from chainrule.core.graph import Node, TensorType, place
+from chainrule.core.op import ATOM, Joint, Notation, Op, input, register, results
+from chainrule.core.ops.shape import RESHAPE
+from chainrule.errors import GradcheckError, NotScalarError
+from chainrule.tensor.tensor import Tensor, tensor, wrap
+
+
+class no_grad(ContextDecorator):
+    """Inside, no gradient is remembered. Accepted, and never needed: graphs cost nothing unread."""
+
+    def __enter__(self) -> None:
+        self._before = place.gradients
+        place.gradients = False
+
+    def __exit__(self, *_: object) -> None:
+        place.gradients = self._before
+
+
+def grad(function: Callable[..., Tensor], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The function that gives d(function)/d(argument).
+
+    Args:
+        function: tensors to a tensor with one entry.
+        argnums: which argument, or a list of them.
+
+    Example:
+        >>> import chainrule as cr
+        >>> cr.grad(lambda x: x ** 3)(cr.tensor(2.0)).item()
+        12.0
+    """
+    both = value_and_grad(function, argnums)
+    return lambda *args: both(*args)[1]
+
+
+def value_and_grad(
+    function: Callable[..., Tensor], argnums: int | Sequence[int] = 0
+) -> Callable[..., tuple[Tensor, Any]]:
+    """As :func:`grad`, the value first."""
+    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    def apply(*args: Any) -> tuple[Tensor, Any]:
+        tensors = [arg if isinstance(arg, Tensor) else tensor(arg) for arg in args]
+        # Fresh leaves, so that an argument computed from another keeps its own derivative.
+        leaves = {index: _alias(tensors[index].node) for index in chosen}
+        result = function(*[wrap(leaves.get(i, x.node)) for i, x in enumerate(tensors)])
+        if result.numel() != 1:
+            raise NotScalarError(
+                op="cr.grad", shape=result.shape, mend="return .sum() or .mean() of it"
+            )
+        found = core.gradients([result.node], [leaves[index] for index in chosen])
+        parts = [
+            wrap(part) if part is not None else tensors[index] * 0
+            for index, part in zip(chosen, found, strict=True)
+        ]
+        return result, parts[0] if isinstance(argnums, int) else tuple(parts)
+
+    return apply
+
+
+def _alias(node: Node) -> Node:
+    """A node of its own with the same value."""
+    return RESHAPE(node, shape=node.shape)
+
+
+def gradcheck(
+    function: Callable[..., Tensor], *args: Any, tolerance: float = 1e-5, step: float = 1e-6
+) -> bool:
+    """Hold the gradient of a function against the central difference, in float64.
+
+    (f(x + h) - f(x - h)) / 2h, for every entry of every float argument.
+
+    Args:
+        function: tensors to a tensor; the sum of its entries is differentiated.
+        args: the point; stay away from kinks.
+        tolerance: greatest allowed difference, relative to the larger of 1 and the gradient.
+        step: h.
+
+    Returns:
+        True.
+
+    Raises:
+        GradcheckError: names the worst entry.
+    """
+    arrays = [np.asarray(arg, float64) if _is_real(arg) else np.asarray(arg) for arg in args]
+    floats = [index for index, array in enumerate(arrays) if array.dtype == float64]
+
+    def total(*tensors: Tensor) -> Tensor:
+        return function(*tensors).sum()
+
+    exact = grad(total, floats)(*map(tensor, arrays))
+    worst: tuple[float, dict[str, Any]] = (0.0, {})
+    for index, gradient in zip(floats, exact, strict=True):
+        got = gradient.numpy()
+        for entry in np.ndindex(arrays[index].shape):
+            expected = _difference(total, arrays, index, entry, step)
+            error = abs(got[entry] - expected) / max(1.0, abs(expected), abs(got[entry]))
+            if not error <= worst[0]:
+                where = f"[{', '.join(map(str, entry))}]" if entry else ""
+                facts = {"name": f"argument {index}", "index": where, "got": got[entry]}
+                worst = (error, {**facts, "expected": expected, "error": error})
+    if not worst[0] <= tolerance:
+        raise GradcheckError(**worst[1], tolerance=tolerance)
+    return True
+
+
+def _is_real(arg: Any) -> bool:
+    return np.asarray(arg).dtype.kind == "f"
+
+
+def _difference(
+    total: Callable[..., Tensor],
+    arrays: Sequence[np.ndarray[Any, Any]],
+    index: int,
+    entry: tuple[int, ...],
+    step: float,
+) -> float:
+    sides = []
+    for sign in (1, -1):
+        moved = [array.copy() for array in arrays]
+        moved[index][entry] += sign * step
+        sides.append(total(*map(tensor, moved)).item())
+    return float(sides[0] - sides[1]) / (2 * step)
+
+
+def function(
+    body: Callable[..., Any] | None = None,
+    *,
+    name: str = "",
+    derivative: Callable[..., Any] | None = None,
+    notation: str = "",
+    latex: str = "",
+) -> Any:
+    """Make a named function of your own: one node, explained under its name.
+
+    Args:
+        body: tensors (and keyword attributes) to a tensor or a tuple of tensors.
+        name: its name; the Python name when not given.
+        derivative: ``(g, y, *inputs, **attrs)`` to the cotangents of the inputs (one, or a tuple
+            with None where there is none). Without it, the body is differentiated.
+        notation: how it is printed, with ``{0}``, ``{1}`` for the inputs; ``name(x)`` when not given.
+        latex: the same in LaTeX.
+
+    Example:
+        >>> import chainrule as cr
+        >>> @cr.function(derivative=lambda g, y, x: g * 3 * x ** 2)
+        ... def cube(x):
+        ...     return x ** 3
+        >>> cr.grad(cube)(cr.tensor(2.0)).item()
+        12.0
+    """
+
+    def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
+        title = name or body.__name__
+        op = Op(
+            name=_free_name(title),
+            infer=_body_type(body),
+            derivative=Joint(_joint(derivative)) if derivative else None,
+            notation=Notation(notation, latex or notation, ATOM) if notation else Notation.call(title),
+            body=_on_nodes(body),
+            operands=lambda op, *xs: tuple(map(_operand, xs)),
+            arity=None,
+        )
+        register(op)
+
+        def call(*inputs: Any, **attrs: Any) -> Any:
+            made = tuple(map(wrap, results(op(*inputs, **attrs))))
+            return made[0] if len(made) == 1 else made
+
+        call.__name__, call.__doc__ = title, body.__doc__
+        call.op = op  # type: ignore[attr-defined]
+        return call
+
+    return decorate(body) if body else decorate
+
+
+def _free_name(title: str) -> str:
+    from chainrule.core.op import OPS
+
+    if title not in OPS:
+        return title
+    return next(f"{title}_{n}" for n in range(2, 10**6) if f"{title}_{n}" not in OPS)
+
+
+def _operand(x: Any) -> Node:
+    return x.node if isinstance(x, Tensor) else tensor(x).node
+
+
+def _on_nodes(body: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors as a function of nodes."""
+
+    def apply(*nodes: Node, **attrs: Any) -> Any:
+        made = body(*map(wrap, nodes), **attrs)
+        return tuple(x.node for x in made) if isinstance(made, tuple) else made.node
+
+    return apply
+
+
+def _body_type(body: Callable[..., Any]) -> Callable[..., Any]:
+    """The shape rule of a body: the body is built once on inputs without values."""
+    on_nodes = _on_nodes(body)
+
+    def infer(*types: TensorType, **attrs: Any) -> Any:
+        made = on_nodes(*[input(type, f"x{index}") for index, type in enumerate(types)], **attrs)
+        return tuple(node.type for node in made) if isinstance(made, tuple) else made.type
+
+    return infer
+
+
+def _joint(derivative: Callable[..., Any]) -> Callable[..., Sequence[Node | None]]:
+    def rule(g: Any, y: Any, *inputs: Node, **attrs: Any) -> Sequence[Node | None]:
+        made = derivative(_wrapped(g), _wrapped(y), *map(wrap, inputs), **attrs)
+        parts = made if isinstance(made, tuple) else (made,)
+        return [None if part is None else part.node for part in parts]
+
+    return rule
+
+
+def _wrapped(value: Any) -> Any:
+    return wrap(value) if isinstance(value, Node) else tuple(map(wrap, value))
