@@ -88,7 +88,7 @@ def is_float(dtype: DType) -> bool:
 
 
 def natural_dtype(array: np.ndarray[Any, DType]) -> DType:
-    """The type given to data that comes without one: int64 and bool stay, floats take the default."""
+    """The type of data that comes without one: int64 and bool stay, floats take the default."""
     if array.dtype == bool_:
         return bool_
     if array.dtype.kind in "iu":

@@ -101,7 +101,9 @@ def _back(
         if derivative is not None:
             parts: list[Node | None] = []
             for position, want in enumerate(wanted):
-                rule = derivative[position] if isinstance(derivative, tuple) else derivative(position)
+                rule = (
+                    derivative[position] if isinstance(derivative, tuple) else derivative(position)
+                )
                 made = rule(g, y, *node.inputs, **node.attrs) if want and rule else None
                 parts.append(made)
             return parts

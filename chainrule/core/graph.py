@@ -108,7 +108,7 @@ def scope(name: str) -> Iterator[None]:
 
 @contextmanager
 def derived_from(node: Node) -> Iterator[None]:
-    """Nodes made inside come from ``node`` (its gradient, its body): they share its layer and line."""
+    """Nodes made inside come from ``node`` (a gradient, a body) and share its layer and line."""
     before = (place.scope, place.origin, place.source)
     place.scope, place.origin, place.source = node.scope, node, node.source
     try:
@@ -175,7 +175,7 @@ class Node(Operators):
         self.trace = place.trace
         self.value = value
         self.holders = 0
-        self.needs_grad = (
+        self.needs_grad: bool = (
             place.gradients and op.passes_gradient and any(node.needs_grad for node in inputs)
         )
 
@@ -346,5 +346,7 @@ class Graph:
     def __repr__(self) -> str:
         lines = [repr(node) for node in self.nodes]
         lines.append("outputs " + ", ".join(f"%{node.serial}" for node in self.outputs))
-        lines += [f"write {variable.name} = %{node.serial}" for variable, node in self.writes.items()]
+        lines += [
+            f"write {variable.name} = %{node.serial}" for variable, node in self.writes.items()
+        ]
         return "\n".join(lines)

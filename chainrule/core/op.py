@@ -168,7 +168,12 @@ INPUT = register(
     Op("input", lambda *, name, type: type, notation=Notation("{name}", "{name}"), arity=0)
 )
 READ = register(
-    Op("read", lambda *, variable: variable.type, notation=Notation("{variable}", "{variable}"), arity=0)
+    Op(
+        "read",
+        lambda *, variable: variable.type,
+        notation=Notation("{variable}", "{variable}"),
+        arity=0,
+    )
 )
 CONSTANT = register(
     Op(

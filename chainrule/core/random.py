@@ -1,7 +1,7 @@
 """Random numbers as a pure function of (seed, draw, element): Philox4x32-10.
 
-Element ``i`` of draw ``n`` is word ``i % 4`` of the block whose counter is ``(i // 4, n)`` and whose
-key is the seed. So the same numbers come out on every executor, in any order, on any thread.
+Element ``i`` of draw ``n`` is word ``i % 4`` of the block whose counter is ``(i // 4, n)`` and
+whose key is the seed. So the same numbers come out on every executor, in any order, on any thread.
 
 Source: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
@@ -57,4 +57,5 @@ def random_words(seed: int, draw: int, count: int) -> np.ndarray[Any, Any]:
 
 def uniform(words: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """Numbers in [0, 1): the upper 24 bits of each word, exact in float32 and float64."""
-    return (words >> np.uint32(8)).astype(dtype) * dtype.type(2.0**-24)
+    numbers: np.ndarray[Any, Any] = (words >> np.uint32(8)).astype(dtype) * dtype.type(2.0**-24)
+    return numbers

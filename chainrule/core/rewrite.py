@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from chainrule.core.graph import Graph, Node, derived_from, walk
+from chainrule.core.graph import Graph, Node, TensorType, derived_from, walk
 
 Replace = Callable[[Node], Node]
 
@@ -12,7 +12,7 @@ Replace = Callable[[Node], Node]
 def rebuild(
     outputs: Sequence[Node], replace: Replace, known: Mapping[Node, Node] | None = None
 ) -> list[Node]:
-    """The outputs again, every node (inputs first) handed to ``replace`` after its inputs changed."""
+    """The outputs again, every node handed to ``replace`` once its inputs were."""
     done: dict[Node, Node] = dict(known or {})
     for node in walk(outputs, stop=done.__contains__):
         if node in done:
@@ -55,15 +55,14 @@ def expand(graph: Graph, keep: Iterable[str] = ()) -> Graph:
 
     def replace(node: Node) -> Node:
         if node.op.name == "pick" and node.inputs[0] in bodies:
-            return bodies[node.inputs[0]][node.attrs["index"]]
+            index: int = node.attrs["index"]
+            return bodies[node.inputs[0]][index]
         if node.op.body is None or node.op.name in kept:
             return node
         body = opened(body_of(node), node)
-        if len(body) == 1:
+        if isinstance(node.type, TensorType):
             return body[0]
         bodies[node] = body
         return node  # only its picks are read, and they were replaced
 
     return rewritten(graph, replace)
-
-

@@ -17,9 +17,9 @@ class Plan(Protocol):
 
 
 def _torch(graph: Graph) -> Plan:
-    from chainrule.run import torch
+    from chainrule.run.torch import prepare
 
-    return torch.prepare(graph)
+    return prepare(graph)
 
 
 _EXECUTORS: dict[str, Callable[[Graph], Plan]] = {

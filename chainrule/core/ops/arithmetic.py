@@ -77,9 +77,7 @@ def binary(
 
 def infix(sign: str, latex: str, precedence: int, right: int) -> Notation:
     """``a + b``; the right operand needs parentheses below precedence ``right``."""
-    return Notation(
-        f"{{0}} {sign} {{1}}", f"{{0}} {latex} {{1}}", precedence, (precedence, right)
-    )
+    return Notation(f"{{0}} {sign} {{1}}", f"{{0}} {latex} {{1}}", precedence, (precedence, right))
 
 
 ZERO_DIVISOR = Hazard("zero_divisor", lambda a, b: b == 0)
@@ -116,7 +114,7 @@ floor_divide = binary("floor_divide", np.floor_divide, None, infix("//", "//", P
 remainder = binary(
     "remainder",
     np.remainder,
-    (lambda g, y, a, b: g, lambda g, y, a, b: -g * floor(a / b)),
+    (lambda g, y, a, b: g, lambda g, y, a, b: -g * (a // b)),
     infix("%", r"\bmod", PRODUCT, UNARY),
 )
 
@@ -153,8 +151,15 @@ exp = unary(
     Notation("exp({0})", r"e^{{{0}}}", POWER),
     Hazard("exp_overflow", lambda x: x > np.log(np.finfo(x.dtype).max)),
 )
-expm1 = unary("expm1", np.expm1, lambda g, y, x: g * (y + 1), Notation("(exp({0}) - 1)", r"\left(e^{{{0}}} - 1\right)"))
-log = unary("log", np.log, lambda g, y, x: g / x, Notation("ln({0})", r"\ln\left({0}\right)"), LOG_OF_ZERO)
+expm1 = unary(
+    "expm1",
+    np.expm1,
+    lambda g, y, x: g * (y + 1),
+    Notation("(exp({0}) - 1)", r"\left(e^{{{0}}} - 1\right)"),
+)
+log = unary(
+    "log", np.log, lambda g, y, x: g / x, Notation("ln({0})", r"\ln\left({0}\right)"), LOG_OF_ZERO
+)
 log1p = unary(
     "log1p",
     np.log1p,
@@ -166,7 +171,7 @@ log1p = unary(
 # ------------------------------------------------------------------------- curves
 
 sin = unary("sin", np.sin, lambda g, y, x: g * cos(x), Notation.call("sin", r"\sin"))
-cos = unary("cos", np.cos, lambda g, y, x: -g * sin(x), Notation.call("cos", r"\cos"))
+cos: Op = unary("cos", np.cos, lambda g, y, x: -g * sin(x), Notation.call("cos", r"\cos"))
 tanh = unary("tanh", np.tanh, lambda g, y, x: g * (1 - y * y), Notation.call("tanh", r"\tanh"))
 erf = unary(
     "erf",
@@ -177,24 +182,26 @@ erf = unary(
 
 # ------------------------------------------------------------------------- pieces
 
-abs = unary("abs", np.abs, lambda g, y, x: g * sign(x), Notation("|{0}|", r"\left|{0}\right|"), whole=True)
-sign = unary("sign", np.sign, lambda g, y, x: zeros_like(x), Notation.call("sign"), whole=True)
+abs = unary(
+    "abs", np.abs, lambda g, y, x: g * sign(x), Notation("|{0}|", r"\left|{0}\right|"), whole=True
+)
+sign: Op = unary("sign", np.sign, lambda g, y, x: zeros_like(x), Notation.call("sign"), whole=True)
 floor = unary("floor", np.floor, lambda g, y, x: zeros_like(x), Notation.call("floor"))
 ceil = unary("ceil", np.ceil, lambda g, y, x: zeros_like(x), Notation.call("ceil"))
 round = unary("round", np.rint, lambda g, y, x: zeros_like(x), Notation.call("round"))
 
 
-def _share(g: Node, winner: Node, tie: Node) -> Node:
-    """The whole cotangent for the winner, half for a tie."""
-    return where(winner, g, where(tie, g * 0.5, 0.0))
+def _share(g: Node, loses: Node, ties: Node) -> Node:
+    """Nothing for the loser, half for a tie; beside NaN nobody loses."""
+    return where(loses, 0.0, where(ties, g * 0.5, g))
 
 
 maximum = binary(
     "maximum",
     np.maximum,
     (
-        lambda g, y, a, b: _share(g, less(b, a), equal(a, b)),
         lambda g, y, a, b: _share(g, less(a, b), equal(a, b)),
+        lambda g, y, a, b: _share(g, less(b, a), equal(a, b)),
     ),
     Notation.call("max", r"\max", 2),
 )
@@ -202,17 +209,17 @@ minimum = binary(
     "minimum",
     np.minimum,
     (
-        lambda g, y, a, b: _share(g, less(a, b), equal(a, b)),
         lambda g, y, a, b: _share(g, less(b, a), equal(a, b)),
+        lambda g, y, a, b: _share(g, less(a, b), equal(a, b)),
     ),
     Notation.call("min", r"\min", 2),
 )
 
 # ------------------------------------------------------------------------- comparisons
 
-equal = binary("equal", np.equal, None, infix("==", "=", SUM, SUM), logical=True)
+equal: Op = binary("equal", np.equal, None, infix("==", "=", SUM, SUM), logical=True)
 not_equal = binary("not_equal", np.not_equal, None, infix("!=", r"\neq", SUM, SUM), logical=True)
-less = binary("less", np.less, None, infix("<", "<", SUM, SUM), logical=True)
+less: Op = binary("less", np.less, None, infix("<", "<", SUM, SUM), logical=True)
 less_equal = binary("less_equal", np.less_equal, None, infix("<=", r"\le", SUM, SUM), logical=True)
 
 
@@ -223,9 +230,7 @@ def _logical(op: Op, *operands: Any) -> tuple[Node, ...]:
 
 def _connective(name: str, evaluate: Callable[..., Array], sign: str, latex: str) -> Op:
     notation = infix(sign, latex, SUM, SUM)
-    return register(
-        Op(name, bool_type, evaluate, None, notation, operands=_logical, arity=2)
-    )
+    return register(Op(name, bool_type, evaluate, None, notation, operands=_logical, arity=2))
 
 
 logical_and = _connective("logical_and", np.logical_and, "and", r"\land")
@@ -241,9 +246,7 @@ logical_not = register(
         operands=_logical,
     )
 )
-isnan = register(
-    Op("isnan", bool_type, np.isnan, None, Notation.call("isnan"), operands=floating)
-)
+isnan = register(Op("isnan", bool_type, np.isnan, None, Notation.call("isnan"), operands=floating))
 
 
 def _where_operands(op: Op, condition: Any, a: Any, b: Any) -> tuple[Node, ...]:
@@ -255,7 +258,7 @@ def _where_operands(op: Op, condition: Any, a: Any, b: Any) -> tuple[Node, ...]:
     return tuple(broadcast_to(node, shape) for node in nodes)
 
 
-where = register(
+where: Op = register(
     Op(
         "where",
         lambda condition, a, b: a,

@@ -51,7 +51,15 @@ from chainrule.core.ops.arithmetic import (
 )
 from chainrule.core.ops.linear import MATMUL
 from chainrule.core.ops.reduction import amax, spread, sum
-from chainrule.core.ops.shape import broadcast_to, gather, one_hot, reshape, sum_to, transpose, unsqueeze
+from chainrule.core.ops.shape import (
+    broadcast_to,
+    gather,
+    one_hot,
+    reshape,
+    sum_to,
+    transpose,
+    unsqueeze,
+)
 from chainrule.errors import LabelTypeError, LayerInputError, OptionError, ShapeError, closest
 
 Rule = Callable[..., Node]
@@ -69,9 +77,7 @@ def function(
     arity: int | None = 1,
 ) -> Op:
     """Register a named function."""
-    return register(
-        Op(name, infer, evaluate, derivative, notation, hazards, body, operands, arity)
-    )
+    return register(Op(name, infer, evaluate, derivative, notation, hazards, body, operands, arity))
 
 
 # ------------------------------------------------------------------------------ activations
@@ -92,8 +98,8 @@ sigmoid = function(
 )
 relu = function(
     "relu",
-    lambda z: where(less_equal(z, 0), 0.0, z),  # NaN passes through
-    (lambda g, a, z: where(less(0, z), g, 0.0),),
+    lambda z: where(less_equal(z, 0), 0, z),  # NaN passes through
+    (lambda g, a, z: where(less_equal(z, 0), 0.0, g),),
     Notation.call("relu", r"\operatorname{{ReLU}}"),
     Hazard("dead_unit", lambda z: z <= 0),
     evaluate=lambda z: np.maximum(z, 0, dtype=z.dtype),
@@ -113,7 +119,7 @@ elu = function(
 )
 softplus = function(
     "softplus",
-    lambda z: where(less(z, 0), 0.0, z) + log1p(exp(-abs(z))),
+    lambda z: maximum(z, 0.0) + log1p(exp(-abs(z))),
     (lambda g, a, z: g * sigmoid(z),),
     Notation("ln(1 + exp({0}))", r"\ln\left(1 + e^{{{0}}}\right)"),
 )
@@ -155,8 +161,11 @@ def _gelu_type(z: TensorType, *, approximate: str) -> TensorType:
 
 def _gelu_evaluate(z: Array, *, approximate: str) -> Array:
     if approximate == "tanh":
-        return 0.5 * z * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
-    return 0.5 * z * (1 + special.erf(z * z.dtype.type(math.sqrt(0.5))))
+        curve: Array = np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))
+    else:
+        curve = special.erf(z * z.dtype.type(math.sqrt(0.5)))
+    result: Array = 0.5 * z * (1 + curve)
+    return result
 
 
 gelu = function(
@@ -245,8 +254,8 @@ def _var(x: Node, *, dims: Shape, keepdim: bool, correction: int) -> Node:
 
 
 def _var_rule(g: Node, y: Node, x: Node, *, dims: Shape, keepdim: bool, correction: int) -> Node:
-    scale = 2 / (reduction.count(x, dims) - correction)
-    return spread(g, x, dims) * scale * (x - mean(x, dims, keepdim=True))
+    share = g / (reduction.count(x, dims) - correction)
+    return spread(share, x, dims) * (2 * (x - mean(x, dims, keepdim=True)))
 
 
 VAR = function(
@@ -301,8 +310,8 @@ def _linear_operands(op: Op, *operands: Node) -> tuple[Node, ...]:
 
 
 def _linear_evaluate(x: Array, weight: Array, *bias: Array) -> Array:
-    z = np.matmul(x, weight.T)
-    return z + bias[0] if bias else z
+    z: Array = np.matmul(x, weight.T)
+    return np.add(z, bias[0]) if bias else z
 
 
 linear = function(
@@ -432,7 +441,7 @@ binary_cross_entropy = loss(
 )
 binary_cross_entropy_with_logits = loss(
     "binary_cross_entropy_with_logits",
-    lambda z, y: where(less(z, 0), 0.0, z) - z * y + log1p(exp(-abs(z))),
+    lambda z, y: maximum(z, 0.0) - z * y + log1p(exp(-abs(z))),
     (
         lambda g, L, z, y, *, reduction: per_entry(g, z, reduction) * (sigmoid(z) - y),
         lambda g, L, z, y, *, reduction: per_entry(g, z, reduction) * -z,
@@ -486,7 +495,7 @@ def _cross_entropy_rule(g: Node, L: Node, z: Node, y: Node, *, reduction: str) -
 def _last_to(x: Node, dim: int) -> Node:
     from chainrule.core.ops.shape import permute
 
-    order = [axis for axis in range(x.ndim - 1)]
+    order = list(range(x.ndim - 1))
     order.insert(dim, x.ndim - 1)
     return permute(x, order)
 

@@ -37,13 +37,12 @@ def _type(a: TensorType, b: TensorType) -> TensorType:
             op="matmul",
             expected="as many columns on the left as rows on the right",
             got=f"{a.shape} @ {b.shape}",
-            mend="transpose one of them, or reshape the left one to end in "
-            f"{b.shape[-2]}",
+            mend=f"transpose one of them, or reshape the left one to end in {b.shape[-2]}",
         )
     return TensorType((*a.shape[:-1], b.shape[-1]), a.dtype)
 
 
-MATMUL = register(
+MATMUL: Op = register(
     Op(
         "matmul",
         _type,

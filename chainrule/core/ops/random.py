@@ -65,4 +65,3 @@ random_normal = register(
         arity=2,
     )
 )
-

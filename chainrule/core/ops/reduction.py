@@ -56,7 +56,7 @@ def _amax_rule(g: Node, y: Node, x: Node, *, dims: Shape, keepdim: bool) -> Node
 
 
 def _amax_type(x: TensorType, *, dims: Shape, keepdim: bool) -> TensorType:
-    if any(x.shape[dim] == 0 for dim in dims):
+    if 0 in [x.shape[dim] for dim in dims]:
         raise ShapeError(
             op="amax", expected="at least one entry to choose from", got=x.shape, mend=""
         )
@@ -157,9 +157,5 @@ SORT = register(
 def sort(x: Node, dim: int = -1, descending: bool = False) -> tuple[Node, Node]:
     """Entries in order along an axis, and where each came from; equal entries keep their order."""
     x = cast(x, uint8) if x.dtype == bool_ else x
-    values, order = results(
-        SORT(x, dim=normalize_dim("sort", dim, x.ndim), descending=descending)
-    )
+    values, order = results(SORT(x, dim=normalize_dim("sort", dim, x.ndim), descending=descending))
     return values, order
-
-

@@ -1,6 +1,6 @@
 """Primitives that move entries without changing them: shapes, slices, indices.
 
-Broadcasting is always an explicit node, so that its derivative (the sum over the copies) is one too.
+Broadcasting is always a node of its own, and so is its derivative: the sum over the copies.
 """
 
 from __future__ import annotations
@@ -132,9 +132,7 @@ def unsqueeze(x: Node, dim: int) -> Node:
 def squeeze(x: Node, dims: int | Sequence[int] | None = None) -> Node:
     """Without the axes of length 1 (all of them, or those named)."""
     chosen = normalize_dims("squeeze", dims, x.ndim)
-    return reshape(
-        x, [n for axis, n in enumerate(x.shape) if not (axis in chosen and n == 1)]
-    )
+    return reshape(x, [n for axis, n in enumerate(x.shape) if not (axis in chosen and n == 1)])
 
 
 # ---------------------------------------------------------------------------------- slices
@@ -196,7 +194,8 @@ def _inner(shape: Shape, low: Shape, interior: Shape) -> tuple[Shape, Shape, Sha
 
 def _pad_evaluate(x: Array, *, low: Shape, high: Shape, interior: Shape) -> Array:
     out = np.zeros(
-        _pad_type(TensorType(x.shape, x.dtype), low=low, high=high, interior=interior).shape, x.dtype
+        _pad_type(TensorType(x.shape, x.dtype), low=low, high=high, interior=interior).shape,
+        x.dtype,
     )
     out[_slices(*_inner(x.shape, low, interior))] = x
     return out
@@ -244,7 +243,10 @@ def _concatenate_type(*types: TensorType, dim: int) -> TensorType:
         rest = [n for axis, n in enumerate(other.shape) if axis != dim]
         if other.dtype != first.dtype:
             raise DTypeError(
-                op="cat", expected="one element type", got=f"{first.dtype} and {other.dtype}", mend=""
+                op="cat",
+                expected="one element type",
+                got=f"{first.dtype} and {other.dtype}",
+                mend="",
             )
         if rest != [n for axis, n in enumerate(first.shape) if axis != dim]:
             raise ShapeError(
@@ -296,7 +298,9 @@ def stack(xs: Sequence[Node], dim: int = 0) -> Node:
 # ---------------------------------------------------------------------------------- indices
 
 
-def check_range(op: str, index: Array, size: int, what: str = "entries", what_zh: str = "元素") -> None:
+def check_range(
+    op: str, index: Array, size: int, what: str = "entries", what_zh: str = "元素"
+) -> None:
     """Raise, naming the first index outside 0..size-1."""
     bad = (index < 0) | (index >= size)
     if bad.any():
@@ -341,15 +345,14 @@ def take(x: Node, index: Node, dim: int = 0) -> Node:
 
 
 def _take_add_type(g: TensorType, index: TensorType, *, dim: int, size: int) -> TensorType:
-    return TensorType(
-        (*g.shape[:dim], size, *g.shape[dim + len(index.shape) :]), g.dtype
-    )
+    return TensorType((*g.shape[:dim], size, *g.shape[dim + len(index.shape) :]), g.dtype)
 
 
 def _take_add(g: Array, index: Array, *, dim: int, size: int) -> Array:
     check_range("indexing", index, size)
     out = np.zeros((*g.shape[:dim], size, *g.shape[dim + index.ndim :]), g.dtype)
-    np.add.at(out, (slice(None),) * dim + (index,), g)
+    places: Any = (slice(None),) * dim + (index,)
+    np.add.at(out, places, g)
     return out
 
 
@@ -389,7 +392,7 @@ def _gather_type(x: TensorType, index: TensorType, *, dim: int) -> TensorType:
     if not fits:
         raise ShapeError(
             op="gather",
-            expected=f"an index with {len(x.shape)} axes, none longer than {x.shape} but axis {dim}",
+            expected=f"an index with {len(x.shape)} axes, within {x.shape} but for axis {dim}",
             got=index.shape,
             mend="index.unsqueeze(dim) gives a missing axis",
         )
@@ -444,6 +447,19 @@ def _put(x: Array, index: Array, values: Array, *, dim: int) -> Array:
     return out
 
 
+def _put_values_rule(g: Node, y: Node, x: Node, index: Node, values: Node, *, dim: int) -> Node:
+    """Each value gets the cotangent of its place, but for those that a later one replaced."""
+    from chainrule.core.ops.arithmetic import equal, where
+
+    part = take(g, index, dim)
+    if index.size == 1:
+        return part
+    order = reshape(iota(index.size), index.shape)
+    last = take(put(full((x.shape[dim],), 0, int64), index, order), index)
+    kept = reshape(equal(last, order), (*index.shape, *(1,) * (x.ndim - dim - 1)))
+    return where(kept, part, 0.0)
+
+
 PUT = register(
     Op(
         "put",
@@ -452,7 +468,7 @@ PUT = register(
         (
             lambda g, y, x, index, values, *, dim: put(g, index, values * 0, dim),
             None,
-            lambda g, y, x, index, values, *, dim: take(g, index, dim),
+            _put_values_rule,
         ),
         Notation.call("put", inputs=3),
         arity=3,

@@ -1,0 +1,133 @@
+"""The executor that runs a graph in PyTorch: on its GPUs, and as the oracle of the tests.
+
+``table.ROWS`` says for each primitive how PyTorch computes it, and for some named functions; the
+others run through their body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from chainrule.core.dtype import DType, is_float, uint32
+from chainrule.core.graph import Array, Graph, Node, TensorType
+from chainrule.core.rewrite import expand
+from chainrule.errors import ChainruleError, ExecutorError
+from chainrule.run import interpreter
+from chainrule.run.torch.table import ROWS, WORD, torch_dtype
+
+__all__ = ["Plan", "prepare"]
+
+_GIVEN = frozenset({"input", "read"})  # they come from outside, so that no row computes them
+
+
+class Plan:
+    """A graph made ready for PyTorch. Arrays go in and come out, as with every executor."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        device: str = "cpu",
+        float_type: DType | None = None,
+        hook: interpreter.Hook | None = None,
+    ) -> None:
+        self.graph = graph
+        self.device = torch.device(device)
+        self.float_type = float_type
+        opened = expand(graph, keep=ROWS)
+        for node in opened.nodes:
+            _check_row(node)
+        self._attrs = {node: self._translated(node.attrs) for node in opened.nodes}
+        self._constants = {
+            node: ROWS[node.op.name](**self._attrs[node]).to(self.device)
+            for node in opened.nodes
+            if not node.inputs and node.op.name not in _GIVEN
+        }
+        self._plan = interpreter.Plan(opened, hook, self._evaluate)
+
+    def __call__(self, inputs: Sequence[Array], variables: Sequence[Array]) -> list[Array]:
+        """Run once.
+
+        Args:
+            inputs: one array per graph input.
+            variables: one array per variable read, in the order of ``graph.reads``.
+
+        Returns:
+            The outputs, then the values to write, in the order of ``graph.writes``.
+        """
+        given = dict(zip(self.graph.reads, variables, strict=True))
+        with torch.no_grad():
+            results = self._plan(
+                [self._to_device(array) for array in inputs],
+                [self._to_device(given[variable]) for variable in self._plan.graph.reads],
+            )
+        return [
+            _to_array(result, node)
+            for result, node in zip(results, self.graph.results, strict=True)
+        ]
+
+    def _type(self, dtype: DType) -> DType:
+        return self.float_type if self.float_type and is_float(dtype) else dtype
+
+    def _translated(self, attrs: Mapping[str, Any]) -> dict[str, Any]:
+        """A node's attributes, element types being PyTorch's."""
+        return {
+            name: torch_dtype(self._type(value)) if isinstance(value, np.dtype) else value
+            for name, value in attrs.items()
+        }
+
+    def _to_device(self, array: Array) -> torch.Tensor:
+        """A copy, since PyTorch can't hold arrays that are read-only."""
+        dtype = self._type(array.dtype)
+        copy = np.array(array, np.int64 if dtype == uint32 else dtype, order="C")
+        return torch.from_numpy(copy).to(self.device)
+
+    def _evaluate(self, node: Node, tensors: Sequence[Any]) -> Any:
+        if node in self._constants:
+            return self._constants[node]
+        try:
+            result = ROWS[node.op.name](*tensors, **self._attrs[node])
+        except ChainruleError as error:
+            raise error.at(".".join(node.scope), node.source) from None
+        return result & WORD if _is_word(node) else result
+
+
+def _check_row(node: Node) -> None:
+    name = node.op.name
+    if name not in ROWS and name not in _GIVEN and node.op.body is None:
+        table = "chainrule/run/torch/table.py"
+        error = ExecutorError(executor="torch", op=name, table=table)
+        raise error.at(".".join(node.scope), node.source)
+
+
+def _is_word(node: Node) -> bool:
+    return isinstance(node.type, TensorType) and node.dtype == uint32
+
+
+def _to_array(tensor: torch.Tensor, node: Node) -> Array:
+    array: Array = tensor.cpu().numpy()
+    return array.astype(uint32) if _is_word(node) else array
+
+
+def prepare(
+    graph: Graph,
+    device: str = "cpu",
+    float_type: DType | None = None,
+    hook: interpreter.Hook | None = None,
+) -> Plan:
+    """The plan of a graph.
+
+    Args:
+        graph: what to run.
+        device: PyTorch's name of the device, for example ``"cuda:0"``.
+        float_type: computes every float in this type instead of the graph's own: with ``float64``,
+            the exact value that a float32 graph only comes near.
+        hook: called with each node and its tensor, named functions without a row being opened.
+
+    Raises:
+        ExecutorError: an op has neither a row nor a body.
+    """
+    return Plan(graph, device, float_type, hook)
