@@ -77,6 +77,8 @@ class _Message:
 
     def _store(self, facts: dict[str, Any]) -> None:
         self.facts = {"problem": "", "mend": "", **facts}
+        for key in ("problem", "mend"):  # what is not said in Chinese is said in English
+            self.facts.setdefault(f"{key}_zh", self.facts[key])
         self.layer = ""
         self.source = None
 
@@ -267,8 +269,8 @@ class ExecutorError(ChainruleError, NotImplementedError):
 class DataError(ChainruleError, ValueError):
     """A data file that can't be read; names the first bad record."""
 
-    en = ("{path}: {problem}", "{mend}")
-    zh = ("{path}:{problem}", "{mend}")
+    en = ("{path}: {problem}.", "{mend}")
+    zh = ("{path}:{problem_zh}。", "{mend_zh}")
 
 
 class CheckpointError(ChainruleError, ValueError):
