@@ -18,7 +18,7 @@ import math
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import IO, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ import numpy as np
 from chainrule.errors import DataError
 
 Path = str | os.PathLike[str]
+Stream = IO[bytes] | gzip.GzipFile
 
 _TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _MOST_AXES = 32  # as many as every NumPy can hold
@@ -61,13 +62,14 @@ def read_idx(path: Path, *, limit: int = 1 << 31) -> np.ndarray[Any, Any]:
             )
         sizes = _exactly(path, stream, 4 * head[3], "the sizes of the axes", "各维大小")
         shape = tuple(np.frombuffer(sizes, ">u4").tolist())
-        size = math.prod(shape) * dtype.itemsize
-        if size > limit:
+        # Sizes of 0 left out: an empty array of a vast shape is beyond NumPy too.
+        if (vast := math.prod(n for n in shape if n) * dtype.itemsize) > limit:
             raise damaged(
                 path,
-                f"the header declares shape {shape}: {size} bytes, where {limit} are allowed",
-                f"文件头声明形状 {shape},共 {size} 字节,上限是 {limit} 字节",
+                f"the header declares shape {shape}: {vast} bytes, where {limit} are allowed",
+                f"文件头声明形状 {shape},共 {vast} 字节,上限是 {limit} 字节",
             )
+        size = math.prod(shape) * dtype.itemsize
         data = _exactly(path, stream, size, f"an array of shape {shape}", f"形状 {shape} 的数组")
         if stream.read(1):
             raise damaged(
@@ -80,22 +82,22 @@ def read_idx(path: Path, *, limit: int = 1 << 31) -> np.ndarray[Any, Any]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[Stream]:
     """A file open for reading, unpacked if it is gzipped; what goes wrong inside is a DataError."""
     try:
         with open(path, "rb") as file:
             gzipped = file.read(2) == _GZIP
             file.seek(0)
-            stream: IO[bytes] = gzip.open(file) if gzipped else file  # type: ignore[assignment]
-            try:
-                yield stream
-            except (EOFError, OSError, zlib.error) as error:
-                at = stream.tell()
-                raise damaged(
-                    path,
-                    f"unreadable after byte {at}: {error}",
-                    f"第 {at} 字节之后无法读取:{error}",
-                ) from error
+            with gzip.open(file) if gzipped else nullcontext(file) as stream:
+                try:
+                    yield stream
+                except (EOFError, OSError, zlib.error) as error:
+                    at = stream.tell()
+                    raise damaged(
+                        path,
+                        f"unreadable after byte {at}: {error}",
+                        f"第 {at} 字节之后无法读取:{error}",
+                    ) from error
     except OSError as error:
         reason = error.strerror or error
         raise DataError(
@@ -114,7 +116,7 @@ def damaged(path: Path, problem: str, problem_zh: str) -> DataError:
     )
 
 
-def _exactly(path: Path, stream: IO[bytes], count: int, what: str, what_zh: str) -> bytes:
+def _exactly(path: Path, stream: Stream, count: int, what: str, what_zh: str) -> bytes:
     """The next ``count`` bytes. Read in pieces: a large ``count`` alone takes no memory."""
     data = bytearray()
     while len(data) < count and (piece := stream.read(min(_CHUNK, count - len(data)))):
