@@ -276,8 +276,8 @@ class DataError(ChainruleError, ValueError):
 class CheckpointError(ChainruleError, ValueError):
     """A checkpoint that is damaged or belongs to another model."""
 
-    en = ("{path}: {problem}", "{mend}")
-    zh = ("{path}:{problem}", "{mend}")
+    en = ("{path}: {problem}.", "{mend}")
+    zh = ("{path}:{problem_zh}。", "{mend_zh}")
 
 
 class InterruptedRun(ChainruleError, RuntimeError):
