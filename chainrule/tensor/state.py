@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.core.dtype import DType, int64
 from chainrule.core.graph import Array, Graph, Node, Shape, Variable, place, walk
-from chainrule.core.op import Op
+from chainrule.core.op import Op, written
 from chainrule.errors import TracedValueError
 from chainrule.run import prepare
 
@@ -40,8 +40,18 @@ class State:
         return variable.read()
 
     def write(self, variable: Variable, node: Node) -> None:
-        """From here on the variable has the value of ``node``."""
-        self.pending[variable] = node
+        """From here on the variable has the value of ``node``.
+
+        A second write to one variable evaluates what is pending first, so that a loop which never
+        looks at a number does not grow its graph without end.
+        """
+        if variable in self.pending:
+            self.settle()
+        self.pending[variable] = written(node, variable)
+
+    def settle(self) -> None:
+        """Outside traces, evaluate what is pending."""
+        self.flush()
 
     def random(self, op: Op, shape: Shape, **attrs: object) -> Node:
         """A node of random numbers that no other node draws."""
@@ -121,6 +131,9 @@ class Trace(State):
         if variable not in self.reads:
             self.reads[variable] = variable.fresh_read()
         return self.reads[variable]
+
+    def settle(self) -> None:
+        """A trace keeps its writes until its end."""
 
     def evaluate(self, wanted: Sequence[Node]) -> None:
         """Tensors from outside the trace have values; those of the trace do not."""

@@ -297,11 +297,8 @@ class Tensor(Operators):
                 mend="reduce it first with .mean() or .sum(), or give backward(gradient=...)",
             )
         node = self.node
-        reads = [
-            leaf
-            for leaf in walk([node], stop=lambda child: not child.needs_grad)
-            if leaf.op.name == "read" and leaf.needs_grad
-        ]
+        behind = walk([node], stop=lambda child: not child.needs_grad or _is_variable(child))
+        reads = [leaf for leaf in behind if leaf.needs_grad and _is_variable(leaf)]
         if not reads:
             raise NoGradientError(
                 op="backward()",
@@ -639,6 +636,11 @@ def _chosen_dtype(found: DType, given: bool) -> DType:
     if found.name in types.DTYPES and (given or found.kind != "f"):
         return types.DTYPES[found.name]
     return types.default_dtype() if found.kind == "f" else types.int64
+
+
+def _is_variable(node: Node) -> bool:
+    """Whether the node is the value of a variable, read or just written."""
+    return node.op.name in ("read", "written")
 
 
 def require_cpu(device: object) -> None:

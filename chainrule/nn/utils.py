@@ -1,0 +1,52 @@
+"""Changes to gradients between ``backward()`` and ``step()``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chainrule.core.dtype import default_dtype
+from chainrule.core.graph import Variable
+from chainrule.core.op import constant
+from chainrule.core.ops import arithmetic, functions, reduction
+from chainrule.tensor.state import current
+from chainrule.tensor.tensor import Tensor, wrap
+from chainrule.tensor.variable import VariableTensor
+
+
+def _graded(parameters: VariableTensor | Iterable[VariableTensor]) -> list[Variable]:
+    chosen = [parameters] if isinstance(parameters, VariableTensor) else list(parameters)
+    return [p.variable for p in chosen if p.variable in current().grads]
+
+
+def clip_grad_norm_(
+    parameters: VariableTensor | Iterable[VariableTensor], max_norm: float
+) -> Tensor:
+    """Scale all gradients by max_norm / norm where their joint Euclidean norm is larger.
+
+    Returns:
+        The norm before clipping.
+
+    Source: Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
+    """
+    grads = current().grads
+    variables = _graded(parameters)
+    if not variables:
+        return wrap(constant(0.0, default_dtype()))
+    total = reduction.sum(functions.square(grads[variables[0]]))
+    for variable in variables[1:]:
+        total = total + reduction.sum(functions.square(grads[variable]))
+    norm = arithmetic.sqrt(total)
+    factor = arithmetic.minimum(max_norm / (norm + 1e-6), 1.0)
+    for variable in variables:
+        grads[variable] = grads[variable] * factor
+    return wrap(norm)
+
+
+def clip_grad_value_(
+    parameters: VariableTensor | Iterable[VariableTensor], clip_value: float
+) -> None:
+    """Keep every entry of every gradient within -clip_value and clip_value."""
+    grads = current().grads
+    for variable in _graded(parameters):
+        bounded = arithmetic.minimum(grads[variable], float(clip_value))
+        grads[variable] = arithmetic.maximum(bounded, -float(clip_value))
