@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.dtype import DType, as_dtype, default_dtype, promote, promote_scalar
-from chainrule.core.graph import Array, Node, ResultType, Shape, TensorType, caller, place
+from chainrule.core.graph import Array, Node, ResultType, Shape, TensorType, Variable, caller, place
 from chainrule.errors import ChainruleError, DTypeError, ShapeError
 
 # (cotangent, result, *inputs, **attrs) -> cotangent of one input
@@ -183,6 +183,24 @@ CONSTANT = register(
         arity=0,
     )
 )
+
+
+WRITTEN = register(
+    Op(
+        "written",
+        lambda x, *, variable: x,
+        lambda x, *, variable: x,
+        (None,),
+        Notation("{variable}", "{variable}"),
+    )
+)
+
+
+def written(node: Node, variable: Variable) -> Node:
+    """The value a variable has from here on; gradients of later uses end here, as at a read."""
+    made = WRITTEN(node, variable=variable)
+    made.needs_grad = variable.trainable
+    return made
 
 
 def input(type: TensorType, name: str = "", value: Array | None = None) -> Node:

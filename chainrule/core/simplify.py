@@ -49,7 +49,7 @@ def _identity(node: Node) -> Node:
         return node.inputs[1]
     if name == "neg" and node.inputs[0].op.name == "neg":
         return node.inputs[0].inputs[0]
-    if name == "stop_gradient":
+    if name in ("stop_gradient", "written"):
         return node.inputs[0]
     if name in ("reshape", "permute", "broadcast_to"):
         return _merge_views(node)

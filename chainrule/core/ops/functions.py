@@ -504,6 +504,19 @@ def _cross_entropy_type(z: TensorType, y: TensorType, *, reduction: str) -> Tens
     return _loss_type(TensorType(y.shape, z.dtype), reduction=reduction)
 
 
+def _cross_entropy_evaluate(z: Array, y: Array, *, reduction: str) -> Array:
+    dim = 1 if z.ndim > 1 else 0
+    check_range("cross_entropy", y, z.shape[dim], "classes", "类别")
+    shifted = z - z.max(axis=dim, keepdims=True)
+    norm = np.log(np.exp(shifted).sum(axis=dim, keepdims=True))
+    chosen = np.take_along_axis(shifted - norm, np.expand_dims(y, dim), dim)
+    losses = -chosen.reshape(y.shape)
+    if reduction == "none":
+        return losses
+    total = losses.sum(dtype=z.dtype)
+    return total / z.dtype.type(y.size) if reduction == "mean" else total
+
+
 cross_entropy = function(
     "cross_entropy",
     _cross_entropy,
@@ -512,6 +525,7 @@ cross_entropy = function(
         "-ln(softmax({0})[{1}])", r"-\ln\left(\operatorname{{softmax}}({0})_{{{1}}}\right)", ATOM
     ),
     infer=_cross_entropy_type,
+    evaluate=_cross_entropy_evaluate,
     operands=_cross_entropy_operands,
     arity=2,
 )
