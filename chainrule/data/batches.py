@@ -35,6 +35,7 @@ class Batches:
         OptionError: a batch size below 1, a negative seed, or no full batch with ``drop_last``.
 
     >>> import numpy as np
+    >>> from chainrule.data import Batches
     >>> batches = Batches([np.arange(5), np.arange(5) * 10], batch_size=2, shuffle=False)
     >>> for x, y in batches:
     ...     print(x, y)

@@ -14,6 +14,7 @@ def cache_folder(*parts: str) -> Path:
     be made again: ``XDG_CACHE_HOME`` or ``~/.cache`` on Linux, ``~/Library/Caches`` on macOS,
     ``%LOCALAPPDATA%`` on Windows.
 
+    >>> from chainrule.data import cache_folder
     >>> cache_folder("mnist").name
     'mnist'
     """

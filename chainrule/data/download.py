@@ -51,6 +51,7 @@ def download(url: str, path: Path, *, size: int, sha256: str) -> Path:
 def _fetch(url: str, write: Callable[[bytes], object], *, most: int, shown: str) -> None:
     """Hand the bytes at an address to ``write``, under a progress bar."""
     from http.client import HTTPException
+    from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
     from rich.console import Console
@@ -83,7 +84,11 @@ def _fetch(url: str, write: Callable[[bytes], object], *, most: int, shown: str)
     except DataError:
         raise
     except (OSError, HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+        reason: object = error
+        if isinstance(error, HTTPError):
+            error.close()  # it is the server's answer too
+        elif isinstance(error, URLError):
+            reason = error.reason
         raise DataError(
             path=url,
             problem=f"the download failed: {reason}",

@@ -66,6 +66,7 @@ def digits() -> Split:
     Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
     Learning Repository, 1998, https://doi.org/10.24432/C50P49, licence CC BY 4.0.
 
+    >>> from chainrule.data import digits
     >>> train, held_out = digits()
     >>> train.images.shape, held_out.images.shape
     ((1438, 8, 8), (359, 8, 8))
