@@ -29,6 +29,7 @@ __all__ = [
     "LabelTypeError",
     "LayerInputError",
     "MissingFeatureError",
+    "MissingPackageError",
     "NoGradientError",
     "NotScalarError",
     "OptionError",
@@ -244,6 +245,13 @@ class MissingFeatureError(ChainruleError, AttributeError):
 
     en = ("{name} is not part of chainrule.", "{mend}")
     zh = ("chainrule 没有 {name}。", "{mend}")
+
+
+class MissingPackageError(ChainruleError, ImportError):
+    """A package that only some of the library needs, and that is not installed."""
+
+    en = ("{name} needs {package}, which is not installed.", 'pip install "chainrule[{extra}]"')
+    zh = ("{name} 需要 {package},但尚未安装。", 'pip install "chainrule[{extra}]"')
 
 
 class DeviceError(ChainruleError, RuntimeError):
