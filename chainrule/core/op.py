@@ -53,7 +53,7 @@ class Notation:
     def call(cls, name: str, latex: str = "", inputs: int = 1) -> Notation:
         """``name(x, y)``."""
         operands = ", ".join(f"{{{i}}}" for i in range(inputs))
-        head = latex or rf"\operatorname{{{name}}}"
+        head = latex or rf"\operatorname{{{{{name}}}}}"  # doubled: it is a template
         return cls(f"{name}({operands})", rf"{head}\left({operands}\right)")
 
 

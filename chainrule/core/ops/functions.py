@@ -53,6 +53,7 @@ from chainrule.core.ops.linear import MATMUL
 from chainrule.core.ops.reduction import amax, spread, sum
 from chainrule.core.ops.shape import (
     broadcast_to,
+    check_range,
     gather,
     one_hot,
     reshape,
@@ -510,11 +511,11 @@ def _cross_entropy_evaluate(z: Array, y: Array, *, reduction: str) -> Array:
     shifted = z - z.max(axis=dim, keepdims=True)
     norm = np.log(np.exp(shifted).sum(axis=dim, keepdims=True))
     chosen = np.take_along_axis(shifted - norm, np.expand_dims(y, dim), dim)
-    losses = -chosen.reshape(y.shape)
+    losses: Array = -chosen.reshape(y.shape)
     if reduction == "none":
         return losses
-    total = losses.sum(dtype=z.dtype)
-    return total / z.dtype.type(y.size) if reduction == "mean" else total
+    total: Array = np.sum(losses)
+    return total / y.size if reduction == "mean" else total
 
 
 cross_entropy = function(

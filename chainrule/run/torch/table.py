@@ -45,6 +45,7 @@ ROWS |= {
     "constant": lambda *, value, dtype: torch.tensor(value, dtype=dtype),
     "iota": lambda *, length, dtype: torch.arange(length, dtype=dtype),
     "pick": lambda values, *, index: values[index],
+    "written": lambda x, *, variable: x,
 }
 
 # ------------------------------------------------------------------------- arithmetic
@@ -120,10 +121,10 @@ def _pad(x: Tensor, *, low: Shape, high: Shape, interior: Shape) -> Tensor:
 # ------------------------------------------------------------------------- indices
 
 
-def _checked(op: str, index: Tensor, size: int) -> Tensor:
+def _checked(op: str, index: Tensor, size: int, *what: str) -> Tensor:
     """The index in the type that PyTorch wants; the library's error where it is out of range."""
     if ((index < 0) | (index >= size)).any():
-        check_range(op, index.cpu().numpy(), size)
+        check_range(op, index.cpu().numpy(), size, *what)
     return index.long()
 
 
@@ -243,3 +244,10 @@ ROWS |= {
     "square": torch.square,
     "linear": functional.linear,
 }
+
+
+@row("cross_entropy")
+def _cross_entropy(z: Tensor, y: Tensor, *, reduction: str) -> Tensor:
+    classes = z.shape[1 if z.ndim > 1 else 0]
+    labels = _checked("cross_entropy", y, classes, "classes", "类别")
+    return functional.cross_entropy(z, labels, reduction=reduction)
