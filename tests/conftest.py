@@ -11,6 +11,7 @@ import pytest
 
 from chainrule import run
 from chainrule.core import dtype
+from chainrule.tensor import state
 
 # Derandomized: a failure on one machine is the same failure on every machine.
 hypothesis.settings.register_profile(
@@ -26,7 +27,10 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 @pytest.fixture(autouse=True)
 def clean_state() -> Iterator[None]:
-    """Put the global settings back: the default float type and the executor."""
+    """The same start for every test, whatever ran before it and however that ended."""
+    state.eager.pending.clear()
+    state.eager.draws = 0
+    state.manual_seed(0)
     float_type, executor = dtype.default_dtype(), run.executor()
     yield
     dtype.set_default_dtype(float_type)
