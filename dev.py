@@ -9,8 +9,8 @@
     python3 dev.py docs      run the examples in the documentation and refresh their output
 
 It needs Python 3.11 or newer and nothing else. What a job needs is installed into a virtual
-environment of its own under .venv/, and used again until pyproject.toml changes. Words after the
-job are passed on:
+environment of its own under .venv/, and used again until the requirements in pyproject.toml
+change. Words after the job are passed on:
 
     python3 dev.py demo --epochs 5
     python3 dev.py test tests/core -k sigmoid
@@ -64,7 +64,7 @@ class Environment:
         self.stamp = self.folder / "made-from"
 
     def ready(self) -> Environment:
-        """Make the environment, unless it is there and was made from today's pyproject.toml."""
+        """Make the environment, unless it is there and was made for today's requirements."""
         wanted = self._fingerprint()
         if self.stamp.is_file() and self.stamp.read_text("utf-8") == wanted:
             return self
@@ -88,9 +88,13 @@ class Environment:
         run(str(self.python), *arguments, **settings)
 
     def _fingerprint(self) -> str:
-        project = (ROOT / "pyproject.toml").read_text("utf-8")
-        made_from = (project, self.extra, sys.version, str(ROOT))
-        return hashlib.sha256("\0".join(made_from).encode()).hexdigest()
+        import tomllib  # new in Python 3.11, and older ones are to read our message
+
+        settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+        # Settings of ruff and the like are read anew by every run.
+        installed = {name: settings[name] for name in ("build-system", "project")}
+        made_from = (installed, self.extra, sys.version, str(ROOT))
+        return hashlib.sha256(repr(made_from).encode()).hexdigest()
 
 
 PRODUCT = Environment("demo", extra="")
