@@ -29,6 +29,7 @@ __all__ = [
     "LabelTypeError",
     "LayerInputError",
     "MissingFeatureError",
+    "MissingModuleError",
     "MissingPackageError",
     "NoGradientError",
     "NotScalarError",
@@ -252,6 +253,13 @@ class MissingPackageError(ChainruleError, ImportError):
 
     en = ("{name} needs {package}, which is not installed.", 'pip install "chainrule[{extra}]"')
     zh = ("{name} 需要 {package},但尚未安装。", 'pip install "chainrule[{extra}]"')
+
+
+class MissingModuleError(ChainruleError, ImportError):
+    """An import of what PyTorch has and this library has not (or has elsewhere)."""
+
+    en = MissingFeatureError.en
+    zh = MissingFeatureError.zh
 
 
 class DeviceError(ChainruleError, RuntimeError):
