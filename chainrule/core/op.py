@@ -104,6 +104,7 @@ class Op:
         body: for named functions, ``(*inputs, **attrs) -> node`` (or tuple), in other ops.
         operands: how call arguments become inputs (weak numbers, promotion, broadcasting).
         arity: the number of inputs; None when any number will do.
+        elementwise: each entry of the result depends on the inputs' entries at its own place alone.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Op:
     body: Callable[..., Any] | None = None
     operands: Operands = plain_operands
     arity: int | None = 1
+    elementwise: bool = False
 
     def __call__(self, *operands: Any, **attrs: Any) -> Node:
         try:
@@ -317,15 +319,19 @@ def bool_type(*types: TensorType, **attrs: Any) -> TensorType:
 
 
 def normalize_dim(op: str, dim: int, ndim: int) -> int:
-    """An axis counted from the front, from one that may count from the back."""
-    if not -ndim <= dim < max(ndim, 1):
+    """An axis counted from the front, from one that may count from the back.
+
+    A tensor without axes is taken as one of length 1, as in PyTorch.
+    """
+    axes = max(ndim, 1)
+    if not -axes <= dim < axes:
         raise ShapeError(
             op=op,
-            expected=f"a dim in {-ndim}..{ndim - 1}",
+            expected=f"a dim in {-axes}..{axes - 1}",
             got=f"dim={dim} for a tensor with {ndim} axes",
             mend="axes count from 0; -1 is the last",
         )
-    return dim % ndim if ndim else 0
+    return dim % axes
 
 
 def normalize_dims(op: str, dims: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:

@@ -48,7 +48,18 @@ def unary(
     """A primitive of one operand; ``whole``: it is defined on whole numbers too."""
     operands = broadcasting if whole else floating
     derivative = (rule,) if rule else None
-    return register(Op(name, same_type, evaluate, derivative, notation, hazards, operands=operands))
+    return register(
+        Op(
+            name,
+            same_type,
+            evaluate,
+            derivative,
+            notation,
+            hazards,
+            operands=operands,
+            elementwise=True,
+        )
+    )
 
 
 def binary(
@@ -71,6 +82,7 @@ def binary(
             hazards,
             operands=broadcasting if whole else floating,
             arity=2,
+            elementwise=True,
         )
     )
 
@@ -93,13 +105,13 @@ mul = binary(
     "mul",
     np.multiply,
     (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
-    infix("*", r"\cdot", PRODUCT, PRODUCT),
+    Notation("{0}*{1}", r"{0} \cdot {1}", PRODUCT, (PRODUCT, PRODUCT)),
 )
 div = binary(
     "div",
     np.divide,
     (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b),
-    Notation("{0} / {1}", r"\frac{{{0}}}{{{1}}}", PRODUCT, (PRODUCT, UNARY)),
+    Notation("{0}/{1}", r"\frac{{{0}}}{{{1}}}", PRODUCT, (PRODUCT, UNARY)),
     ZERO_DIVISOR,
     whole=False,
 )
@@ -230,7 +242,18 @@ def _logical(op: Op, *operands: Any) -> tuple[Node, ...]:
 
 def _connective(name: str, evaluate: Callable[..., Array], sign: str, latex: str) -> Op:
     notation = infix(sign, latex, SUM, SUM)
-    return register(Op(name, bool_type, evaluate, None, notation, operands=_logical, arity=2))
+    return register(
+        Op(
+            name,
+            bool_type,
+            evaluate,
+            None,
+            notation,
+            operands=_logical,
+            arity=2,
+            elementwise=True,
+        )
+    )
 
 
 logical_and = _connective("logical_and", np.logical_and, "and", r"\land")
@@ -244,9 +267,20 @@ logical_not = register(
         None,
         Notation("not {0}", r"\lnot {0}", UNARY, (UNARY,)),
         operands=_logical,
+        elementwise=True,
     )
 )
-isnan = register(Op("isnan", bool_type, np.isnan, None, Notation.call("isnan"), operands=floating))
+isnan = register(
+    Op(
+        "isnan",
+        bool_type,
+        np.isnan,
+        None,
+        Notation.call("isnan"),
+        operands=floating,
+        elementwise=True,
+    )
+)
 
 
 def _where_operands(op: Op, condition: Any, a: Any, b: Any) -> tuple[Node, ...]:
@@ -274,6 +308,7 @@ where: Op = register(
         ),
         operands=_where_operands,
         arity=3,
+        elementwise=True,
     )
 )
 
@@ -286,6 +321,7 @@ CAST = register(
         lambda x, *, dtype: x.astype(dtype),
         (lambda g, y, x, *, dtype: cast(g, x.dtype),),
         Notation("{0}", "{0}"),
+        elementwise=True,
     )
 )
 
@@ -297,7 +333,14 @@ def cast(x: Node, dtype: DType | str) -> Node:
 
 
 stop_gradient = register(
-    Op("stop_gradient", same_type, lambda x: x, (None,), Notation("{0}", "{0}"))
+    Op(
+        "stop_gradient",
+        same_type,
+        lambda x: x,
+        (None,),
+        Notation("{0}", "{0}"),
+        elementwise=True,
+    )
 )
 
 

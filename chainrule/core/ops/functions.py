@@ -76,28 +76,36 @@ def function(
     evaluate: Callable[..., Any] | None = None,
     operands: Any = floating,
     arity: int | None = 1,
+    elementwise: bool = False,
 ) -> Op:
     """Register a named function."""
-    return register(Op(name, infer, evaluate, derivative, notation, hazards, body, operands, arity))
+    return register(
+        Op(name, infer, evaluate, derivative, notation, hazards, body, operands, arity, elementwise)
+    )
+
+
+def activation(*facts: Any, **more: Any) -> Op:
+    """Register a named function of each entry by itself; the arguments are :func:`function`'s."""
+    return function(*facts, **more, elementwise=True)
 
 
 # ------------------------------------------------------------------------------ activations
 
-step = function(
+step = activation(
     "step",
     lambda z: cast(less_equal(0, z), z.dtype),
     (lambda g, a, z: zeros_like(z),),
     Notation.call("step"),
     Hazard("step_has_no_gradient", lambda z: np.ones_like(z, bool)),
 )
-sigmoid = function(
+sigmoid = activation(
     "sigmoid",
     lambda z: 1 / (1 + exp(-z)),
     (lambda g, a, z: g * a * (1 - a),),
     Notation.call("sigmoid", r"\sigma"),
     Hazard("saturated", lambda z: np.abs(z) > 5),
 )
-relu = function(
+relu = activation(
     "relu",
     lambda z: where(less_equal(z, 0), 0, z),  # NaN passes through
     (lambda g, a, z: where(less_equal(z, 0), 0.0, g),),
@@ -106,25 +114,25 @@ relu = function(
     evaluate=lambda z: np.maximum(z, 0, dtype=z.dtype),
     operands=broadcasting,
 )
-leaky_relu = function(
+leaky_relu = activation(
     "leaky_relu",
     lambda z, *, slope: where(less(0, z), z, z * slope),
     (lambda g, a, z, *, slope: where(less(0, z), g, g * slope),),
     Notation("leaky_relu({0})", r"\operatorname{{LeakyReLU}}({0})"),
 )
-elu = function(
+elu = activation(
     "elu",
     lambda z, *, alpha: where(less(0, z), z, alpha * expm1(minimum_zero(z))),
     (lambda g, a, z, *, alpha: where(less(0, z), g, g * alpha * exp(minimum_zero(z))),),
     Notation.call("elu", r"\operatorname{{ELU}}"),
 )
-softplus = function(
+softplus = activation(
     "softplus",
     lambda z: maximum(z, 0.0) + log1p(exp(-abs(z))),
     (lambda g, a, z: g * sigmoid(z),),
     Notation("ln(1 + exp({0}))", r"\ln\left(1 + e^{{{0}}}\right)"),
 )
-silu = function(
+silu = activation(
     "silu",
     lambda z: z * sigmoid(z),
     (lambda g, a, z: g * (sigmoid(z) * (1 + z * (1 - sigmoid(z)))),),
@@ -169,7 +177,7 @@ def _gelu_evaluate(z: Array, *, approximate: str) -> Array:
     return result
 
 
-gelu = function(
+gelu = activation(
     "gelu",
     _gelu,
     (_gelu_rule,),
@@ -221,7 +229,7 @@ def log_softmax(z: Node, dim: int = -1) -> Node:
 
 # ------------------------------------------------------------------------------ arithmetic
 
-square = function(
+square = activation(
     "square",
     lambda x: x * x,
     (lambda g, y, x: g * (2 * x),),
@@ -329,7 +337,7 @@ linear = function(
 
 # ------------------------------------------------------------------------------ dropout
 
-dropout = function(
+dropout = activation(
     "dropout",
     lambda x, u, *, p: where(less(u, p), 0.0, x / (1 - p) if p < 1 else x),
     (lambda g, y, x, u, *, p: where(less(u, p), 0.0, g / (1 - p) if p < 1 else g), None),
@@ -414,7 +422,7 @@ l1_loss = loss(
 )
 
 _LEAST_LOG = -100.0  # as PyTorch: keeps the loss finite at a = 0 and a = 1
-_LEAST_SLOPE = 1e-12
+_LEAST_SLOPE = float(np.float32(1e-12))  # PyTorch has it as a float32
 
 
 def _bce(a: Node, y: Node) -> Node:

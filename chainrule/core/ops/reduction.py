@@ -157,5 +157,7 @@ SORT = register(
 def sort(x: Node, dim: int = -1, descending: bool = False) -> tuple[Node, Node]:
     """Entries in order along an axis, and where each came from; equal entries keep their order."""
     x = cast(x, uint8) if x.dtype == bool_ else x
-    values, order = results(SORT(x, dim=normalize_dim("sort", dim, x.ndim), descending=descending))
-    return values, order
+    row = x if x.ndim else reshape(x, (1,))
+    made = SORT(row, dim=normalize_dim("sort", dim, x.ndim), descending=descending)
+    values, order = results(made)
+    return reshape(values, x.shape), reshape(order, x.shape)

@@ -74,6 +74,8 @@ def transpose(x: Node, dim0: int = -2, dim1: int = -1) -> Node:
     """Two axes exchanged."""
     order = list(range(x.ndim))
     a, b = normalize_dim("transpose", dim0, x.ndim), normalize_dim("transpose", dim1, x.ndim)
+    if a == b:
+        return x
     order[a], order[b] = order[b], order[a]
     return permute(x, order)
 
