@@ -26,7 +26,6 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -73,11 +72,9 @@ class Environment:
         if self.folder.exists():
             shutil.rmtree(self.folder)
         try:
-            venv.create(self.folder, with_pip=True, symlinks=os.name != "nt")
-        except subprocess.CalledProcessError as error:
-            raise Failed(
-                1, f"could not make {shown}; on Debian and Ubuntu: apt install python3-venv"
-            ) from error
+            run(sys.executable, "-m", "venv", str(self.folder))
+        except Failed as failure:
+            raise Failed(failure.status, "on Debian and Ubuntu: apt install python3-venv") from None
         target = f".[{self.extra}]" if self.extra else "."
         self.run("-m", "pip", "install", "--quiet", "--no-input", "--editable", target)
         self.stamp.write_text(wanted, "utf-8")
@@ -93,7 +90,7 @@ class Environment:
         settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
         # Settings of ruff and the like are read anew by every run.
         installed = {name: settings[name] for name in ("build-system", "project")}
-        made_from = (installed, self.extra, sys.version, str(ROOT))
+        made_from = (installed, self.extra, sys.version, os.fsencode(ROOT))
         return hashlib.sha256(repr(made_from).encode()).hexdigest()
 
 
@@ -107,7 +104,7 @@ def run(*command: str, **settings: str) -> None:
     environment = {**os.environ, **settings}
     # Before 3.13, Python reads the path of an editable install in the console's encoding, which
     # fails in a folder with Chinese letters in its name.
-    environment.setdefault("PYTHONUTF8", "1")
+    environment["PYTHONUTF8"] = "1"
     data = ROOT.parent / "shared" / "data"
     if data.is_dir():
         environment.setdefault("CHAINRULE_DATA", str(data))
