@@ -102,9 +102,6 @@ def run(*command: str, **settings: str) -> None:
     """Run a command in the project's folder, with more environment variables; raise if it fails."""
     say("$ " + " ".join((Path(command[0]).stem, *command[1:])))
     environment = {**os.environ, **settings}
-    # Before 3.13, Python reads the path of an editable install in the console's encoding, which
-    # fails in a folder with Chinese letters in its name.
-    environment["PYTHONUTF8"] = "1"
     data = ROOT.parent / "shared" / "data"
     if data.is_dir():
         environment.setdefault("CHAINRULE_DATA", str(data))
