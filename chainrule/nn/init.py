@@ -13,6 +13,20 @@ from chainrule.tensor.functions import rand, randn
 from chainrule.tensor.state import current
 from chainrule.tensor.variable import VariableTensor
 
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "fans",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
 # Gains that keep the variance through an activation, as PyTorch's calculate_gain.
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 

@@ -12,6 +12,11 @@ from chainrule.tensor.state import current
 from chainrule.tensor.tensor import Tensor, wrap
 from chainrule.tensor.variable import VariableTensor
 
+__all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
+]
+
 
 def _graded(parameters: VariableTensor | Iterable[VariableTensor]) -> list[Variable]:
     chosen = [parameters] if isinstance(parameters, VariableTensor) else list(parameters)

@@ -14,6 +14,16 @@ from chainrule.core.ops import arithmetic, functions, linear, random, reduction,
 from chainrule.tensor.state import random_node
 from chainrule.tensor.tensor import Tensor, _spread, operand_node, tensor, wrap
 
+__all__ = [
+    "full", "zeros", "ones", "zeros_like", "ones_like", "full_like", "arange", "linspace",
+    "eye", "rand", "randn", "rand_like", "randn_like", "randint", "randperm", "where",
+    "maximum", "minimum", "max", "min", "clamp", "sort", "argsort", "cat", "concat", "stack",
+    "one_hot", "exp", "log", "log1p", "expm1", "sqrt", "square", "abs", "sign", "sin", "cos",
+    "tanh", "erf", "floor", "ceil", "round", "sigmoid", "relu", "isnan", "softmax",
+    "log_softmax", "pow", "matmul", "mm", "dot", "sum", "mean", "var", "std", "argmax",
+    "argmin", "stop_gradient", "allclose",
+]  # fmt: skip
+
 
 # ---------------------------------------------------------------------------------- making
 
@@ -55,11 +65,15 @@ def full_like(x: Tensor, value: float, dtype: object = None) -> Tensor:
     return full(x.shape, value, dtype=dtype or x.dtype)
 
 
-def arange(start: float, end: float | None = None, step: float = 1, *, dtype: object = None) -> Tensor:
+def arange(
+    start: float, end: float | None = None, step: float = 1, *, dtype: object = None
+) -> Tensor:
     """start, start + step ... up to before ``end``; one argument means ``end``."""
     if end is None:
         start, end = 0, start
-    made: Tensor = tensor(np.arange(start, end, step).tolist(), dtype=dtype or _kind(start, end, step))
+    made: Tensor = tensor(
+        np.arange(start, end, step).tolist(), dtype=dtype or _kind(start, end, step)
+    )
     return made
 
 
@@ -314,5 +328,3 @@ def stop_gradient(x: Tensor) -> Tensor:
 def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
     """Whether two tensors agree entry by entry."""
     return bool(np.allclose(a.numpy(), b.numpy(), rtol=rtol, atol=atol))
-
-
