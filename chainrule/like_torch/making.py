@@ -1,0 +1,160 @@
+"""Functions that make tensors, with PyTorch's ``device=`` and ``requires_grad=``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.dtype import bool_, default_dtype, float32, float64, int32, int64, uint8
+from chainrule.core.random import random_words
+from chainrule.like_torch.devices import check_device
+from chainrule.tensor import functions
+from chainrule.tensor.tensor import Tensor as _Tensor
+from chainrule.tensor.tensor import tensor
+
+__all__ = [
+    "zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "arange", "linspace",
+    "eye", "rand", "randn", "rand_like", "randn_like", "randint", "as_tensor", "from_numpy",
+    "Generator", "randperm", "Tensor", "FloatTensor", "DoubleTensor", "LongTensor", "IntTensor",
+    "ByteTensor", "BoolTensor",
+]  # fmt: skip
+
+Array = np.ndarray[Any, Any]
+
+
+def _made(make: Callable[..., _Tensor]) -> Callable[..., _Tensor]:
+    """The same function, which also takes a device and ``requires_grad``."""
+
+    @functools.wraps(make)
+    def apply(
+        *args: Any, device: Any = None, requires_grad: bool = False, **options: Any
+    ) -> _Tensor:
+        check_device(device)
+        made = make(*args, **options)
+        return made.requires_grad_() if requires_grad else made
+
+    return apply
+
+
+zeros = _made(functions.zeros)
+ones = _made(functions.ones)
+full = _made(functions.full)
+zeros_like = _made(functions.zeros_like)
+ones_like = _made(functions.ones_like)
+full_like = _made(functions.full_like)
+arange = _made(functions.arange)
+linspace = _made(functions.linspace)
+eye = _made(functions.eye)
+rand = _made(functions.rand)
+randn = _made(functions.randn)
+rand_like = _made(functions.rand_like)
+randn_like = _made(functions.randn_like)
+randint = _made(functions.randint)
+
+
+def as_tensor(data: Any, dtype: object = None, device: Any = None) -> Any:
+    """The tensor itself, or a tensor with a copy of the data."""
+    check_device(device)
+    if isinstance(data, _Tensor):
+        return data if dtype is None else data.to(dtype)
+    return tensor(data, dtype)
+
+
+def from_numpy(array: Array) -> Any:
+    """A tensor with a copy of an array, in its element type (in PyTorch the memory is shared)."""
+    return tensor(array)
+
+
+class Generator:
+    """A stream of random numbers of its own, a function of its seed.
+
+    Example:
+        >>> import chainrule.like_torch as torch
+        >>> torch.randperm(4, generator=torch.Generator().manual_seed(1)).tolist()
+        [2, 3, 0, 1]
+    """
+
+    def __init__(self, device: Any = "cpu") -> None:
+        check_device(device)
+        self.seed, self.draws = 0, 0
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start from the beginning of the stream of ``seed``."""
+        self.seed, self.draws = int(seed) % 2**64, 0
+        return self
+
+    def words(self, count: int) -> Array:
+        """Fresh random uint32 numbers."""
+        self.draws += 1
+        return random_words(self.seed, self.draws - 1, count)
+
+
+def randperm(n: int, *, generator: Generator | None = None, device: Any = None) -> Any:
+    """0 ... n - 1 in random order, from the generator or from ``torch.manual_seed``."""
+    check_device(device)
+    if generator is None:
+        return functions.randperm(n)
+    return tensor(np.argsort(generator.words(n), kind="stable"))
+
+
+# ------------------------------------------------------------------------- constructors by type
+
+
+class _Constructor(type):
+    """``Tensor(...)`` makes a float tensor; every tensor of the library is an instance."""
+
+    dtype: Any
+
+    def __call__(cls, *data: Any) -> Any:
+        dtype = cls.dtype or default_dtype()
+        if data and all(isinstance(length, int) for length in data):
+            return functions.zeros(*data, dtype=dtype)
+        return tensor(data[0] if data else [], dtype)
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, _Tensor) and cls.dtype in (None, value.dtype)
+
+
+class Tensor(metaclass=_Constructor):
+    """``torch.Tensor(data)``: float numbers; ``torch.Tensor(2, 3)``: zeros of that shape."""
+
+    dtype = None
+
+
+class FloatTensor(metaclass=_Constructor):
+    """A float32 tensor."""
+
+    dtype = float32
+
+
+class DoubleTensor(metaclass=_Constructor):
+    """A float64 tensor."""
+
+    dtype = float64
+
+
+class LongTensor(metaclass=_Constructor):
+    """An int64 tensor."""
+
+    dtype = int64
+
+
+class IntTensor(metaclass=_Constructor):
+    """An int32 tensor."""
+
+    dtype = int32
+
+
+class ByteTensor(metaclass=_Constructor):
+    """A uint8 tensor."""
+
+    dtype = uint8
+
+
+class BoolTensor(metaclass=_Constructor):
+    """A tensor of truth values."""
+
+    dtype = bool_
