@@ -207,7 +207,10 @@ def written(node: Node, variable: Variable) -> Node:
 
 def input(type: TensorType, name: str = "", value: Array | None = None) -> Node:
     """A leaf: data that is handed in (``value`` known now) or will be (a traced argument)."""
-    return Node(INPUT, (), {"name": name, "type": type}, type, value)
+    node = Node(INPUT, (), {"name": name, "type": type}, type, value)
+    if value is not None:
+        node.trace = 0  # data belongs to no trace
+    return node
 
 
 def constant(value: bool | int | float, dtype: DType) -> Node:

@@ -30,7 +30,8 @@ def erf(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """(2 / sqrt(pi)) times the integral of exp(-t^2) from 0 to x, entry by entry."""
     wide = np.asarray(x, dtype=np.float64)
     size = np.abs(wide)
-    square = size * size
+    near = np.minimum(size, 0.46875)
+    square = near * near
     small = wide * np.polyval(_SMALL_P, square) / np.polyval(_SMALL_Q, square)
     bounded = np.clip(size, 0.46875, 6.0)
     decay = np.exp(-bounded * bounded)

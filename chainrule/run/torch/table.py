@@ -69,7 +69,6 @@ ROWS |= {
     "tanh": torch.tanh,
     "erf": torch.erf,
     "abs": torch.abs,
-    "sign": torch.sign,
     "floor": torch.floor,
     "ceil": torch.ceil,
     "round": torch.round,
@@ -88,6 +87,12 @@ ROWS |= {
     "cast": lambda x, *, dtype: x.to(dtype),
     "stop_gradient": lambda x: x,
 }
+
+
+@row("sign")
+def _sign(x: Tensor) -> Tensor:
+    return torch.where(x.isnan(), x, x.sign())  # PyTorch alone makes NaN 0
+
 
 # ------------------------------------------------------------------------- shape
 
