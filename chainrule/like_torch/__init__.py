@@ -14,6 +14,7 @@ It only renames what the library has; nothing else imports it. What PyTorch has 
 from __future__ import annotations
 
 import sys
+from math import e, inf, nan, pi
 from typing import Any
 
 from chainrule.core import dtype as types
@@ -31,12 +32,13 @@ from chainrule.like_torch import (
     utils,
     vision,
 )
-from chainrule.like_torch.devices import check_device, device
 from chainrule.like_torch.functions import *  # noqa: F403
 from chainrule.like_torch.making import *  # noqa: F403
 from chainrule.like_torch.missing import refuse
 from chainrule.like_torch.modes import *  # noqa: F403
 from chainrule.like_torch.serialization import load, save
+from chainrule.tensor.device import Device as device
+from chainrule.tensor.device import require_cpu
 from chainrule.tensor.state import manual_seed
 from chainrule.tensor.tensor import tensor
 
@@ -44,7 +46,8 @@ __all__ = [
     "accelerator", "autograd", "backends", "cuda", "nn", "optim", "utils", "vision",
     "device", "set_default_device", "manual_seed", "tensor", "load", "save",
     "get_default_dtype", "set_default_dtype", "float32", "float", "float64", "double",
-    "int32", "int", "int64", "long", "uint8", "uint32", "bool",
+    "int32", "int", "int64", "long", "uint8", "uint32", "bool", "Size", "e", "inf", "nan", "pi",
+    "set_num_threads", "use_deterministic_algorithms", "set_printoptions",
 ]  # fmt: skip
 __all__ += functions.__all__
 __all__ += making.__all__
@@ -56,13 +59,26 @@ int32 = int = types.int32
 int64 = long = types.int64
 uint8, uint32, bool = types.uint8, types.uint32, types.bool_
 get_default_dtype = default_dtype
+Size = tuple[Any, ...]
 
 __version__ = sys.modules["chainrule"].__version__
 
 
 def set_default_device(name: Any) -> None:
     """Accepted for the CPU."""
-    check_device(name)
+    require_cpu(name)
+
+
+def set_num_threads(number: Any) -> None:
+    """Accepted; results never depend on it."""
+
+
+def use_deterministic_algorithms(mode: Any, **_: Any) -> None:
+    """Accepted; results are always reproducible."""
+
+
+def set_printoptions(**_: Any) -> None:
+    """Accepted; tensors print with four digits."""
 
 
 __getattr__ = refuse(__name__)

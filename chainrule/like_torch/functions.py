@@ -16,7 +16,8 @@ __all__ = [
     "reshape", "flatten", "squeeze", "unsqueeze", "permute", "transpose", "t", "flip", "gather",
     "numel", "clone", "detach", "amax", "amin", "all", "any", "norm", "clip", "mul", "multiply",
     "div", "divide", "true_divide", "remainder", "floor_divide", "eq", "ne", "lt", "le", "gt",
-    "ge", "bmm", "mv", "add", "sub", "neg", "equal", "is_tensor", "isclose",
+    "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "isfinite", "count_nonzero",
+    "outer", "bmm", "mv", "add", "sub", "neg", "equal", "is_tensor", "isclose",
 ]  # fmt: skip
 __all__ += base.__all__
 
@@ -73,6 +74,9 @@ lt = _operator(operator.lt, "lt")
 le = _operator(operator.le, "le")
 gt = _operator(operator.gt, "gt")
 ge = _operator(operator.ge, "ge")
+logical_and = _operator(operator.and_, "logical_and")
+logical_or = _operator(operator.or_, "logical_or")
+logical_xor = _operator(operator.xor, "logical_xor")
 bmm = mv = base.matmul
 
 
@@ -89,6 +93,26 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Any:
 def neg(input: Tensor) -> Tensor:
     """``-input``."""
     return -input
+
+
+def logical_not(input: Tensor) -> Tensor:
+    """True where the input is False, or 0."""
+    return ~input.bool()
+
+
+def isfinite(input: Tensor) -> Tensor:
+    """Where an entry is neither infinite nor NaN."""
+    return input.abs() < np.inf
+
+
+def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
+    """How many entries are not 0."""
+    return input.bool().long().sum(dim)
+
+
+def outer(input: Tensor, other: Tensor) -> Tensor:
+    """``y[i, j] = input[i] other[j]``."""
+    return input.unsqueeze(1) * other.unsqueeze(0)
 
 
 def equal(input: Tensor, other: Tensor) -> bool:

@@ -10,16 +10,16 @@ import numpy as np
 
 from chainrule.core.dtype import bool_, default_dtype, float32, float64, int32, int64, uint8
 from chainrule.core.random import random_words
-from chainrule.like_torch.devices import check_device
 from chainrule.tensor import functions
+from chainrule.tensor.device import require_cpu
 from chainrule.tensor.tensor import Tensor as _Tensor
 from chainrule.tensor.tensor import tensor
 
 __all__ = [
     "zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "arange", "linspace",
     "eye", "rand", "randn", "rand_like", "randn_like", "randint", "as_tensor", "from_numpy",
-    "Generator", "randperm", "Tensor", "FloatTensor", "DoubleTensor", "LongTensor", "IntTensor",
-    "ByteTensor", "BoolTensor",
+    "Generator", "randperm", "normal", "Tensor", "FloatTensor", "DoubleTensor", "LongTensor",
+    "IntTensor", "ByteTensor", "BoolTensor",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
@@ -32,7 +32,7 @@ def _made(make: Callable[..., _Tensor]) -> Callable[..., _Tensor]:
     def apply(
         *args: Any, device: Any = None, requires_grad: bool = False, **options: Any
     ) -> _Tensor:
-        check_device(device)
+        require_cpu(device)
         made = make(*args, **options)
         return made.requires_grad_() if requires_grad else made
 
@@ -57,7 +57,7 @@ randint = _made(functions.randint)
 
 def as_tensor(data: Any, dtype: object = None, device: Any = None) -> Any:
     """The tensor itself, or a tensor with a copy of the data."""
-    check_device(device)
+    require_cpu(device)
     if isinstance(data, _Tensor):
         return data if dtype is None else data.to(dtype)
     return tensor(data, dtype)
@@ -78,7 +78,7 @@ class Generator:
     """
 
     def __init__(self, device: Any = "cpu") -> None:
-        check_device(device)
+        require_cpu(device)
         self.seed, self.draws = 0, 0
 
     def manual_seed(self, seed: int) -> Generator:
@@ -94,10 +94,19 @@ class Generator:
 
 def randperm(n: int, *, generator: Generator | None = None, device: Any = None) -> Any:
     """0 ... n - 1 in random order, from the generator or from ``torch.manual_seed``."""
-    check_device(device)
+    require_cpu(device)
     if generator is None:
         return functions.randperm(n)
     return tensor(np.argsort(generator.words(n), kind="stable"))
+
+
+def normal(mean: Any, std: Any = 1.0, size: Any = None, *, device: Any = None) -> _Tensor:
+    """Normal numbers with a mean and a standard deviation, each a number or a tensor."""
+    require_cpu(device)
+    if size is None:
+        size = (mean if isinstance(mean, _Tensor) else std).shape
+    made: _Tensor = functions.randn(*size) * std + mean
+    return made
 
 
 # ------------------------------------------------------------------------- constructors by type

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import CheckpointError
-from chainrule.like_torch.devices import check_device
 from chainrule.nn import Module
 from chainrule.optim import Optimizer
+from chainrule.tensor.device import Device, require_cpu
 from chainrule.tensor.tensor import Tensor, tensor
 from chainrule.train.checkpoint import load_checkpoint, save_checkpoint
 
@@ -49,8 +49,8 @@ def load(f: str | os.PathLike[str], map_location: Any = None, *, weights_only: b
     Raises:
         CheckpointError: no such file, a damaged one, or one that ``save`` did not write.
     """
-    if isinstance(map_location, str) or hasattr(map_location, "type"):
-        check_device(map_location)
+    if isinstance(map_location, str | Device):
+        require_cpu(map_location)
     path = _path(f)
     if _begins(path, b"PK\x03\x04") or _begins(path, b"\x80"):
         raise CheckpointError(

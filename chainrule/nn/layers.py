@@ -93,7 +93,8 @@ class Dropout(Module):
     at inference. Source: Srivastava et al., "Dropout", JMLR 2014.
     """
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        """``inplace`` is accepted; tensors never change."""
         if not 0 <= p <= 1:
             raise OptionError(name="Dropout p", expected="between 0 and 1", got=p, mend="")
         self.p = p

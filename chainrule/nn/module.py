@@ -10,8 +10,9 @@ import numpy as np
 from chainrule.core.dtype import as_dtype, is_float
 from chainrule.core.graph import Variable, place, scope
 from chainrule.errors import StateDictError, closest
+from chainrule.tensor.device import is_device, require_cpu
 from chainrule.tensor.state import Epoch, current
-from chainrule.tensor.tensor import Tensor, require_cpu, tensor, to_array
+from chainrule.tensor.tensor import Tensor, tensor, to_array
 from chainrule.tensor.variable import VariableTensor
 
 
@@ -193,12 +194,15 @@ class Module:
 
     # ------------------------------------------------------------------ type
 
-    def to(self, *targets: object, **_: object) -> Self:
+    def to(
+        self, *targets: object, dtype: object = None, device: object = None, **_: object
+    ) -> Self:
         """Change the float type of parameters and buffers; a device is accepted, and is the CPU."""
-        for target in targets:
-            kind = getattr(target, "type", target)
-            if isinstance(kind, str) and kind.split(":")[0] in ("cpu", "cuda", "mps"):
-                require_cpu(kind)
+        for target in (*targets, dtype, device):
+            if target is None:
+                continue
+            if is_device(target):
+                require_cpu(target)
                 continue
             dtype = as_dtype(target)
             current().flush()

@@ -16,13 +16,15 @@ from chainrule.core.operators import Operators
 from chainrule.core.ops import arithmetic, functions, linear, reduction, shape
 from chainrule.errors import (
     BackwardError,
-    DeviceError,
     DTypeError,
     InPlaceError,
+    MissingFeatureError,
     NoGradientError,
     NotScalarError,
     TracedValueError,
+    closest,
 )
+from chainrule.tensor.device import CPU, Device, is_device, require_cpu
 from chainrule.tensor.state import current
 
 if TYPE_CHECKING:
@@ -116,16 +118,18 @@ class Tensor(Operators):
             raise TypeError("len() of a tensor with no axes")
         return self.shape[0]
 
-    def to(self, *targets: object, **_: object) -> Tensor:
+    def to(
+        self, *targets: object, dtype: object = None, device: object = None, **_: object
+    ) -> Tensor:
         """This tensor in another element type; a device is accepted, and is the CPU."""
         result = self
-        for target in targets:
-            if isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda", "mps"):
+        for target in (*targets, dtype, device):
+            if target is None:
+                continue
+            if is_device(target):
                 require_cpu(target)
             elif isinstance(target, Tensor):
                 result = result.type_as(target)
-            elif hasattr(target, "type") and isinstance(target.type, str):  # a device object
-                require_cpu(target.type)
             else:
                 result = wrap(arithmetic.cast(result.node, as_dtype(target)))
         return result
@@ -157,6 +161,22 @@ class Tensor(Operators):
     def cpu(self) -> Tensor:
         """The tensor itself; tensors carry no device."""
         return self
+
+    @property
+    def device(self) -> Device:
+        """The CPU."""
+        return CPU
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"'Tensor' object has no attribute {name!r}")
+        mend = mend_zh = ""
+        if name.endswith("_"):
+            mend = f"tensors never change: write x = x.{name[:-1]}(...), or x = x + y and alike"
+            mend_zh = f"张量不可变:请写 x = x.{name[:-1]}(...),或 x = x + y 等"
+        elif near := closest(name, [word for word in dir(type(self)) if word[0] != "_"]):
+            mend, mend_zh = f"did you mean {near}?", f"您是否想写 {near}?"
+        raise MissingFeatureError(name=f"Tensor.{name}", mend=mend, mend_zh=mend_zh)
 
     # ------------------------------------------------------------------ values
 
@@ -604,7 +624,7 @@ def tensor(data: Any, dtype: object = None, requires_grad: bool = False, device:
         dtype('int64')
     """
     if device is not None:
-        require_cpu(getattr(device, "type", device))
+        require_cpu(device)
     array = to_array(data, dtype)
     if requires_grad:
         from chainrule.tensor.variable import VariableTensor
@@ -641,12 +661,6 @@ def _chosen_dtype(found: DType, given: bool) -> DType:
 def _is_variable(node: Node) -> bool:
     """Whether the node is the value of a variable, read or just written."""
     return node.op.name in ("read", "written")
-
-
-def require_cpu(device: object) -> None:
-    """Raise unless the device is the CPU."""
-    if str(device).split(":")[0] != "cpu":
-        raise DeviceError(got=device, mend='cr.set_executor("torch")')
 
 
 def _unpickle(array: Array) -> Tensor:

@@ -12,6 +12,7 @@ from chainrule.core.op import lift
 from chainrule.core.ops.arithmetic import stop_gradient
 from chainrule.core.ops.shape import broadcast_to
 from chainrule.errors import ShapeError
+from chainrule.tensor.functions import rand, randn
 from chainrule.tensor.state import current
 from chainrule.tensor.tensor import Tensor, operand_node, tensor, to_array, wrap
 
@@ -123,6 +124,18 @@ class VariableTensor(Tensor):
     def div_(self, other: Any) -> VariableTensor:
         """Divide in place."""
         return self.copy_(self / other)
+
+    def clamp_(self, min: Any = None, max: Any = None) -> VariableTensor:
+        """Keep every entry within bounds, in place."""
+        return self.copy_(self.clamp(min, max))
+
+    def uniform_(self, a: float = 0.0, b: float = 1.0) -> VariableTensor:
+        """Replace every entry by a uniform number between a and b."""
+        return self.copy_(rand(*self.shape, dtype=self.dtype) * (b - a) + a)
+
+    def normal_(self, mean: float = 0.0, std: float = 1.0) -> VariableTensor:
+        """Replace every entry by a normal number."""
+        return self.copy_(randn(*self.shape, dtype=self.dtype) * std + mean)
 
     __iadd__ = add_
     __isub__ = sub_

@@ -20,7 +20,7 @@ import torch
 
 import chainrule as cr
 from chainrule import like_torch
-from chainrule.like_torch import nn as like_nn
+from chainrule.nn import functional
 
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
 # Programs in float64 agree to 1e-9. In float32 one rounding is 6e-8; each step adds some, and
@@ -94,7 +94,7 @@ class Shared:
         An entry that was 0 before has no gradient either way: in these programs dropout follows
         ReLU.
         """
-        draw = like_nn.functional.dropout
+        draw = functional.dropout
 
         def recording(x: Any, p: float = 0.5, training: bool = True) -> Any:
             y = draw(x, p, training)

@@ -8,7 +8,9 @@ from chainrule.nn import *  # noqa: F403
 
 # isort: split
 # After the star, so that they are the ones that refuse what is missing.
-from chainrule.like_torch.nn import functional, init, utils  # type: ignore[no-redef]
+import chainrule.like_torch.nn.functional as functional  # type: ignore[no-redef]
+import chainrule.like_torch.nn.init as init  # type: ignore[no-redef]
+import chainrule.like_torch.nn.utils as utils  # type: ignore[no-redef]
 
 __all__ = ["functional", "init", "utils"]
 __all__ += library.__all__

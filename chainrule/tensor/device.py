@@ -1,16 +1,15 @@
-"""Devices: accepted, and always the CPU."""
+"""Devices: names that programs give, of which only the CPU is here."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from chainrule.errors import OptionError
-from chainrule.tensor.tensor import require_cpu
+from chainrule.errors import DeviceError, OptionError
 
 _KINDS = ("cpu", "cuda", "mps")
 
 
-class device:
+class Device:
     """A name for a device, such as ``"cpu"`` or ``"cuda:0"``; only the CPU can be used.
 
     Example:
@@ -20,7 +19,7 @@ class device:
     """
 
     def __init__(self, name: Any = "cpu", index: int | None = None) -> None:
-        kind, _, number = str(getattr(name, "type", name)).partition(":")
+        kind, _, number = str(name).partition(":")
         if kind not in _KINDS or not (number.isdigit() or not number):
             raise OptionError(name="device", expected=", ".join(_KINDS), got=repr(name))
         self.type = kind
@@ -40,7 +39,17 @@ class device:
         return hash(str(self))
 
 
-def check_device(name: Any) -> None:
-    """Accept the CPU and None; raise DeviceError for the rest."""
-    if name is not None:
-        require_cpu(getattr(name, "type", name))
+CPU = Device("cpu")
+
+
+def is_device(value: object) -> bool:
+    """Whether a value names a device, here or not."""
+    return isinstance(value, Device) or (
+        isinstance(value, str) and value.partition(":")[0] in _KINDS
+    )
+
+
+def require_cpu(device: object) -> None:
+    """Raise unless the device is the CPU; None is."""
+    if device is not None and str(device).partition(":")[0] != "cpu":
+        raise DeviceError(got=device, mend='cr.set_executor("torch")')
