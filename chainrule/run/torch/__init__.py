@@ -21,8 +21,6 @@ from chainrule.run.torch.table import ROWS, WORD, torch_dtype
 
 __all__ = ["Plan", "prepare"]
 
-_GIVEN = frozenset({"input", "read"})  # they come from outside, so that no row computes them
-
 
 class Plan:
     """A graph made ready for PyTorch. Arrays go in and come out, as with every executor."""
@@ -38,13 +36,15 @@ class Plan:
         self.device = torch.device(device)
         self.float_type = float_type
         opened = expand(graph, keep=ROWS)
-        for node in opened.nodes:
+        given = {*opened.inputs, *opened.reads.values()}
+        computed = [node for node in opened.nodes if node not in given]
+        for node in computed:
             _check_row(node)
-        self._attrs = {node: self._translated(node.attrs) for node in opened.nodes}
+        self._attrs = {node: self._translated(node.attrs) for node in computed}
         self._constants = {
             node: ROWS[node.op.name](**self._attrs[node]).to(self.device)
-            for node in opened.nodes
-            if not node.inputs and node.op.name not in _GIVEN
+            for node in computed
+            if not node.inputs
         }
         self._plan = interpreter.Plan(opened, hook, self._evaluate)
 
@@ -97,7 +97,7 @@ class Plan:
 
 def _check_row(node: Node) -> None:
     name = node.op.name
-    if name not in ROWS and name not in _GIVEN and node.op.body is None:
+    if name not in ROWS:
         table = "chainrule/run/torch/table.py"
         error = ExecutorError(executor="torch", op=name, table=table)
         raise error.at(".".join(node.scope), node.source)
