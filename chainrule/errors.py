@@ -245,7 +245,7 @@ class MissingFeatureError(ChainruleError, AttributeError):
     """A name that PyTorch has and this library has not (or has elsewhere)."""
 
     en = ("{name} is not part of chainrule.", "{mend}")
-    zh = ("chainrule 没有 {name}。", "{mend}")
+    zh = ("chainrule 没有 {name}。", "{mend_zh}")
 
 
 class MissingPackageError(ChainruleError, ImportError):

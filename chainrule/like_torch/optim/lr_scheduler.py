@@ -160,10 +160,11 @@ class ReduceLROnPlateau:
     def step(self, metrics: Any) -> None:
         """Look at the metric of an epoch."""
         value = float(metrics)
-        sign = 1 if self.mode == "min" else -1
-        if sign * value < sign * self.best - self.threshold * abs(self.best) * (
-            math.isfinite(self.best)
-        ):
+        if self.mode == "min":
+            better = value < self.best * (1 - self.threshold)
+        else:
+            better = value > self.best * (1 + self.threshold)
+        if better:
             self.best, self.num_bad_epochs = value, 0
         else:
             self.num_bad_epochs += 1

@@ -1,0 +1,279 @@
+"""The face beside the programs: devices, modes, constructors, functions, and what is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as oracle
+
+import chainrule.like_torch as torch
+from chainrule import errors
+from chainrule.like_torch import nn
+from chainrule.like_torch.nn import functional as F
+
+# ------------------------------------------------------------------------------ devices
+
+
+def test_device_is_the_cpu() -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert (device.type, str(device), repr(device)) == ("cpu", "cpu", "device(type='cpu')")
+    x = torch.zeros(2, device=device).to(device)
+    assert x.device == device == "cpu"
+    assert nn.Linear(2, 1).to(device)(x).shape == (1,)
+    assert not torch.backends.mps.is_available()
+    assert not torch.accelerator.is_available()
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
+def test_other_devices_are_refused_at_use(name: str) -> None:
+    device = torch.device(name)  # as in PyTorch, the name alone does no harm
+    for use in (
+        lambda: torch.zeros(2, device=device),
+        lambda: torch.zeros(2).to(device),
+        lambda: torch.zeros(2).to(device=name),
+        lambda: nn.Linear(2, 1).to(name),
+        lambda: torch.tensor(1.0, device=device),
+    ):
+        with pytest.raises(errors.DeviceError, match=name):
+            use()
+
+
+def test_a_device_that_does_not_exist() -> None:
+    with pytest.raises(errors.OptionError, match="gpu"):
+        torch.device("gpu")
+
+
+# ------------------------------------------------------------------------------ modes
+
+
+def test_no_grad_in_every_form() -> None:
+    w = torch.tensor(2.0, requires_grad=True)
+
+    @torch.no_grad()
+    def with_parentheses() -> Any:
+        return w * 2
+
+    @torch.no_grad
+    def without() -> Any:
+        return w * 2
+
+    with torch.no_grad():
+        assert not (w * 2).requires_grad
+        with torch.enable_grad():
+            assert (w * 2).requires_grad
+        assert not torch.is_grad_enabled()
+    with torch.inference_mode():
+        assert not (w * 2).requires_grad
+    with torch.set_grad_enabled(False):
+        assert not (w * 2).requires_grad
+    assert not with_parentheses().requires_grad
+    assert not without().requires_grad
+    assert torch.is_grad_enabled()
+    assert (w * 2).requires_grad
+
+
+def test_set_grad_enabled_as_a_switch() -> None:
+    torch.set_grad_enabled(False)
+    try:
+        assert not torch.is_grad_enabled()
+    finally:
+        torch.set_grad_enabled(True)
+    assert torch.is_grad_enabled()
+
+
+# ------------------------------------------------------------------------------ making
+
+
+def test_constructors_by_type() -> None:
+    x = torch.Tensor([[0, 1], [1, 0]])
+    assert (x.dtype, x.shape) == (torch.float32, (2, 2))
+    assert torch.Tensor(2, 3).shape == (2, 3)
+    assert torch.LongTensor([1, 2]).dtype == torch.long
+    assert torch.FloatTensor([1, 2]).dtype == torch.float
+    assert isinstance(x, torch.Tensor)
+    assert isinstance(x, torch.FloatTensor)
+    assert not isinstance(x, torch.LongTensor)
+    assert isinstance(nn.Linear(2, 1).weight, torch.Tensor)
+    assert not isinstance([1.0], torch.Tensor)
+
+
+def test_makers_take_device_and_requires_grad() -> None:
+    for make in (torch.zeros, torch.ones, torch.rand, torch.randn):
+        x = make(2, 3, dtype=torch.double, device="cpu", requires_grad=True)
+        assert (x.shape, x.dtype, x.requires_grad) == ((2, 3), torch.float64, True)
+    x = torch.linspace(0, 1, 5, requires_grad=True)
+    (x * x).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * np.linspace(0, 1, 5))
+    assert torch.from_numpy(np.ones(2)).dtype == torch.float64
+
+
+def test_generator_is_a_stream_of_its_own() -> None:
+    def order(seed: int) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(seed)
+        return [torch.randperm(20, generator=generator).tolist() for _ in range(2)]
+
+    torch.manual_seed(0)
+    first = order(1)
+    torch.manual_seed(5)
+    assert order(1) == first != order(2)
+    assert first[0] != first[1]
+    assert sorted(first[0]) == list(range(20))
+
+
+def test_normal_has_its_mean_and_deviation() -> None:
+    x = torch.normal(3.0, 0.5, (10000,)).numpy()
+    assert abs(x.mean() - 3) < 0.03  # 6 standard errors
+    assert abs(x.std() - 0.5) < 0.02
+
+
+# ------------------------------------------------------------------------------ functions
+
+X = np.array([[1.5, -2.0, 0.0], [0.5, 3.0, -1.0]])
+
+CALLS = {
+    "max": lambda t, x: t.max(x, 1).values,
+    "max indices": lambda t, x: t.max(x, 1)[1],
+    "max of the method": lambda t, x: x.max(dim=0)[0],
+    "add": lambda t, x: t.add(x, x, alpha=2),
+    "sub": lambda t, x: t.sub(x, 1),
+    "mul": lambda t, x: t.mul(x, x),
+    "div": lambda t, x: t.div(x, 2),
+    "eq": lambda t, x: t.eq(x, 0),
+    "ge": lambda t, x: t.ge(x, 0),
+    "logical": lambda t, x: t.logical_and(x > 0, t.logical_not(x > 1)),
+    "flatten": lambda t, x: t.flatten(x),
+    "unsqueeze": lambda t, x: t.unsqueeze(x, dim=1),
+    "transpose": lambda t, x: t.transpose(x, 0, 1),
+    "bmm": lambda t, x: t.bmm(x.unsqueeze(0), x.t().unsqueeze(0)),
+    "outer": lambda t, x: t.outer(x[0], x[1]),
+    "count_nonzero": lambda t, x: t.count_nonzero(x, dim=1),
+    "isfinite": lambda t, x: t.isfinite(x / (x - 3)),
+    "where": lambda t, x: t.where(x > 0, x, t.zeros_like(x)),
+    "softmax": lambda t, x: t.softmax(x, dim=1),
+    "norm": lambda t, x: t.norm(x),
+    "relu": lambda t, x: t.nn.functional.relu(x, inplace=False),
+    "one_hot": lambda t, x: t.nn.functional.one_hot((x > 0).long()),
+    "float": lambda t, x: (x.argmax(1) == x.argmin(1)).float().mean(),
+    "view": lambda t, x: x.view(x.size(0), -1, 1).squeeze(),
+    "std": lambda t, x: t.std(x, dim=0),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_functions_as_pytorch(name: str) -> None:
+    ours = CALLS[name](torch, torch.tensor(X))
+    theirs = CALLS[name](oracle, oracle.tensor(X))
+    assert ours.shape == tuple(theirs.shape)
+    assert str(ours.dtype) == str(theirs.dtype).removeprefix("torch.")
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-12, atol=0)
+
+
+def test_equal() -> None:
+    x = torch.tensor(X)
+    assert torch.equal(x, torch.tensor(X))
+    assert not torch.equal(x, x + 1)
+    assert not torch.equal(x, x[0])
+
+
+def test_dtype_by_keyword_is_not_ignored() -> None:
+    assert torch.zeros(2).to(device="cpu", dtype=torch.long).dtype == torch.int64
+    assert nn.Linear(2, 1).to(dtype=torch.float64).weight.dtype == torch.float64
+
+
+def test_initial_values_through_data() -> None:
+    layer = nn.Linear(100, 100)
+    layer.weight.data.normal_(0, 0.02)
+    layer.bias.data.fill_(0.5)
+    assert abs(layer.weight.detach().numpy().std() - 0.02) < 1e-3
+    assert layer.bias.tolist() == [0.5] * 100
+    layer.weight.data.uniform_(-0.1, 0.1)
+    layer.weight.data.clamp_(-0.05, 0.05)
+    assert np.abs(layer.weight.detach().numpy()).max() == np.float32(0.05)
+
+
+def test_autograd_grad() -> None:
+    def second(t: Any) -> float:
+        x = t.tensor(1.7, dtype=t.float64, requires_grad=True)
+        (dx,) = t.autograd.grad(t.sin(x) * x**2, x, create_graph=True)
+        assert x.grad is None
+        return float(t.autograd.grad(dx, x)[0].item())
+
+    assert second(torch) == pytest.approx(second(oracle), rel=1e-12)
+
+
+def test_autograd_grad_refuses_what_pytorch_refuses() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(errors.NotScalarError):
+        torch.autograd.grad(x * 2, x)
+    (dx,) = torch.autograd.grad(x * 2, x, grad_outputs=torch.tensor([1.0, 10.0]))
+    assert dx.tolist() == [2.0, 20.0]
+    other = torch.tensor(1.0, requires_grad=True)
+    with pytest.raises(errors.NoGradientError):
+        torch.autograd.grad(other * 2, x)
+    assert torch.autograd.grad(other * 2, x, allow_unused=True) == (None,)
+
+
+def test_clip_grad_norm_knows_only_the_euclidean() -> None:
+    with pytest.raises(errors.OptionError, match="norm_type"):
+        nn.utils.clip_grad_norm_(nn.Linear(1, 1).parameters(), 1.0, norm_type=1)
+
+
+# ------------------------------------------------------------------------------ missing
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "says"),
+    [
+        (torch, "compile", "cr.compile"),
+        (torch, "empty", "torch.zeros"),
+        (torch, "softmx", "did you mean softmax?"),
+        (torch, "stft", "torch.stft is not part of chainrule"),
+        (torch.cuda, "amp", "leave it out"),
+        (nn, "DataParallel", "the model itself"),
+        (nn, "Linaer", "did you mean Linear?"),
+        (F, "grid_sample", "torch.nn.functional.grid_sample"),
+        (torch.optim, "LBFGS", "Adam"),
+        (torch.optim.lr_scheduler, "OneCycleLR", "torch.optim.lr_scheduler.OneCycleLR"),
+        (torch.vision, "models", "torchvision.models"),
+    ],
+)
+def test_missing_names_say_what_to_use(owner: Any, name: str, says: str) -> None:
+    with pytest.raises(errors.MissingFeatureError) as caught:
+        getattr(owner, name)
+    assert says in str(caught.value)
+    assert not hasattr(owner, name)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("import chainrule.like_torch.jit", "cr.compile"),
+        ("from chainrule.like_torch.cuda.amp import GradScaler", "torch.cuda.amp"),
+        ("from chainrule.like_torch.nn import DataParallel", "the model itself"),
+        ("from chainrule.like_torch.nn.functional import grid_sample", "grid_sample"),
+        ("from chainrule.like_torch.optim.lr_scheduler import OneCycleLR", "OneCycleLR"),
+        ("from chainrule.like_torch.utils.tensorboard import SummaryWriter", "metrics.jsonl"),
+        ("from chainrule.like_torch.vision import models", "torchvision.models"),
+    ],
+)
+def test_missing_imports_say_what_to_use(line: str, says: str) -> None:
+    with pytest.raises(errors.MissingModuleError) as caught:
+        exec(line)
+    assert says in str(caught.value)
+
+
+def test_missing_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_LANG", "zh")
+    with pytest.raises(errors.MissingFeatureError, match="编译整个训练步骤"):
+        _ = torch.compile
+
+
+def test_missing_methods() -> None:
+    x = torch.ones(2)
+    with pytest.raises(errors.MissingFeatureError, match="did you mean squeeze"):
+        x.squeze()
+    with pytest.raises(errors.MissingFeatureError, match=r"x = x.relu\(...\)"):
+        x.relu_()
+    assert not hasattr(x, "__array_interface__")
