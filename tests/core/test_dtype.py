@@ -11,7 +11,22 @@ from oracle import input_nodes, run
 
 from chainrule.core import dtype as types
 from chainrule.core.graph import Node
-from chainrule.core.ops.arithmetic import add, div, exp, maximum, where
+from chainrule.core.op import Op
+from chainrule.core.ops.arithmetic import (
+    abs,
+    add,
+    div,
+    exp,
+    floor_divide,
+    maximum,
+    minimum,
+    neg,
+    pow,
+    remainder,
+    sign,
+    sub,
+    where,
+)
 from chainrule.core.ops.reduction import sum
 from chainrule.errors import DTypeError, OptionError
 
@@ -110,3 +125,30 @@ def test_natural_types_of_data() -> None:
         (np.zeros(1, bool), types.bool_),
     ]:
         assert types.natural_dtype(array) == expected
+
+
+TRUTH = np.array([True, True, False])
+
+
+@pytest.mark.parametrize("op", [sub, floor_divide, remainder, pow])
+def test_truth_values_are_no_numbers(op: Op) -> None:
+    (x,) = input_nodes([TRUTH])
+    with pytest.raises(DTypeError, match=f"{op.name}: numbers, but got true or false") as caught:
+        op(x, x)
+    assert "a ^ b" in str(caught.value)
+    assert op(x, 1).dtype == types.int64
+
+
+@pytest.mark.parametrize("op", [neg, abs, sign])
+def test_truth_values_have_no_sign(op: Op) -> None:
+    with pytest.raises(DTypeError, match="numbers"):
+        op(input_nodes([TRUTH])[0])
+
+
+@pytest.mark.parametrize("executor", ["interpreter", "torch"])
+def test_sums_and_products_of_truth_values_are_or_and_and(executor: str) -> None:
+    arrays = [TRUTH, np.array([True, False, False])]
+    x, y = input_nodes(arrays)
+    found = run([x + y, x * y, maximum(x, y), minimum(x, y)], [x, y], arrays, executor)
+    union, both = [True, True, False], [True, False, False]
+    assert [array.tolist() for array in found] == [union, both, union, both]

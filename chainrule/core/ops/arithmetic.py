@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core import special
-from chainrule.core.dtype import DType, as_dtype
+from chainrule.core.dtype import DType, as_dtype, bool_
 from chainrule.core.graph import Array, Node, TensorType
 from chainrule.core.op import (
     ATOM,
@@ -33,8 +33,25 @@ from chainrule.core.op import (
     register,
     same_type,
 )
+from chainrule.errors import DTypeError
 
 Rule = Callable[..., Node]
+
+
+def _infer(name: str, logic: bool) -> Callable[..., TensorType]:
+    """The type of the first operand; without ``logic``, true and false are no numbers."""
+
+    def infer(*types: TensorType, **attrs: Any) -> TensorType:
+        if types[0].dtype == bool_ and not logic:
+            raise DTypeError(
+                op=name,
+                expected="numbers",
+                got="true or false (bool)",
+                mend="x.int() or x.float() makes them 1 and 0; logic has ~a, a & b, a | b, a ^ b",
+            )
+        return types[0]
+
+    return infer
 
 
 def unary(
@@ -51,7 +68,7 @@ def unary(
     return register(
         Op(
             name,
-            same_type,
+            _infer(name, logic=False),
             evaluate,
             derivative,
             notation,
@@ -69,13 +86,20 @@ def binary(
     notation: Notation,
     *hazards: Hazard,
     whole: bool = True,
+    logic: bool = False,
     logical: bool = False,
 ) -> Op:
-    """A primitive of two operands; ``logical``: its result is true or false."""
+    """A primitive of two operands.
+
+    Args:
+        whole: it is defined on whole numbers too.
+        logic: it is defined on true and false too.
+        logical: its result is true or false.
+    """
     return register(
         Op(
             name,
-            bool_type if logical else same_type,
+            bool_type if logical else _infer(name, logic),
             evaluate,
             derivative,
             notation,
@@ -97,7 +121,13 @@ LOG_OF_ZERO = Hazard("log_of_zero", lambda x: x <= 0)
 
 # ------------------------------------------------------------------------- sums and products
 
-add = binary("add", np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g), infix("+", "+", SUM, SUM))
+add = binary(
+    "add",
+    np.add,
+    (lambda g, y, a, b: g, lambda g, y, a, b: g),
+    infix("+", "+", SUM, SUM),
+    logic=True,
+)
 sub = binary(
     "sub", np.subtract, (lambda g, y, a, b: g, lambda g, y, a, b: -g), infix("-", "-", SUM, PRODUCT)
 )
@@ -106,6 +136,7 @@ mul = binary(
     np.multiply,
     (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
     Notation("{0}*{1}", r"{0} \cdot {1}", PRODUCT, (PRODUCT, PRODUCT)),
+    logic=True,
 )
 div = binary(
     "div",
@@ -160,7 +191,7 @@ exp = unary(
     "exp",
     np.exp,
     lambda g, y, x: g * y,
-    Notation("exp({0})", r"e^{{{0}}}", POWER),
+    Notation("exp({0})", r"e^{{{0}}}"),
     Hazard("exp_overflow", lambda x: x > np.log(np.finfo(x.dtype).max)),
 )
 expm1 = unary(
@@ -216,6 +247,7 @@ maximum = binary(
         lambda g, y, a, b: _share(g, less(b, a), equal(a, b)),
     ),
     Notation.call("max", r"\max", 2),
+    logic=True,
 )
 minimum = binary(
     "minimum",
@@ -225,6 +257,7 @@ minimum = binary(
         lambda g, y, a, b: _share(g, less(a, b), equal(a, b)),
     ),
     Notation.call("min", r"\min", 2),
+    logic=True,
 )
 
 # ------------------------------------------------------------------------- comparisons
