@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from chainrule.tensor.tensor import Tensor, wrap
 from chainrule.tensor.variable import VariableTensor, variable
 
 Parameters = Iterable[Any]
+Options = Mapping[str, Any]  # hyper-parameters by name
 
 
 class Group(MutableMapping[str, Any]):
@@ -25,8 +26,12 @@ class Group(MutableMapping[str, Any]):
     Each hyper-parameter is a float64 variable, so changing one never compiles anything anew.
     """
 
-    def __init__(self, parameters: Sequence[VariableTensor], options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, parameters: Sequence[VariableTensor], chain: Sequence[Transform], options: Options
+    ) -> None:
         self.parameters = list(parameters)
+        self.chain = tuple(chain)
+        self.counts = any("step" in link.reads for link in chain)
         self.step = variable(0, int64, "step")
         self._schedule: Schedule | None = None
         self._hyper: dict[str, VariableTensor] = {}
@@ -50,10 +55,15 @@ class Group(MutableMapping[str, Any]):
         else:
             if name == "lr":
                 self._schedule = None
-            if name in self._hyper:
-                self._hyper[name].copy_(value)
-            else:
+            if name not in self._hyper:
                 self._hyper[name] = variable(float(value), float64, name)
+                return
+            if name != "lr" and not any(name in link.reads for link in self.chain) and value != 0:
+                raise OptionError(
+                    name=name, expected="0, as when the optimizer was made", got=value,
+                    mend=f"give {name} when the optimizer is made; it needs state of its own",
+                )  # fmt: skip
+            self._hyper[name].copy_(value)
 
     def __delitem__(self, name: str) -> None:
         del self._hyper[name]
@@ -71,20 +81,24 @@ class Group(MutableMapping[str, Any]):
         return self._hyper["lr"]
 
     def hyper(self) -> dict[str, Tensor]:
-        """All hyper-parameters at the coming step, and the step's number from 1."""
-        return {**self._hyper, "lr": self._rate(), "step": self.step + 1}
+        """All hyper-parameters at the coming step."""
+        return {**self._hyper, "lr": self._rate()}
 
 
 class Optimizer:
     """Updates parameters from their gradients: p <- p - lr u, u from a chain of transforms.
 
-    ``loss.backward(); optimizer.step()`` consumes the gradients; ``optimizer.step(loss)`` does both.
+    ``loss.backward(); optimizer.step()`` consumes the gradients; ``optimizer.step(loss)`` is both.
     """
 
     def __init__(
-        self, parameters: Parameters, chain: Sequence[Transform], options: Mapping[str, Any]
+        self,
+        parameters: Parameters,
+        chain: Callable[[Options], Sequence[Transform]],
+        options: Options,
     ) -> None:
-        self._chain = tuple(chain)
+        """``chain`` gives the transforms of a group from its hyper-parameters."""
+        self._chain = chain
         self._defaults = dict(options)
         self._state: dict[Variable, dict[str, VariableTensor]] = {}
         self.param_groups: list[Group] = []
@@ -120,7 +134,14 @@ class Optimizer:
                     got=type(p).__name__,
                     mend="give model.parameters()",
                 )
-        self.param_groups.append(Group(chosen, {**self._defaults, **own}))
+        if taken := {id(p) for g in self.param_groups for p in g.parameters} & set(map(id, chosen)):
+            raise OptionError(
+                name="parameters", expected="each in one group only",
+                got=f"{len(taken)} that are in another group already", mend="",
+            )  # fmt: skip
+        options = {**self._defaults, **own}
+        unique = list({id(p): p for p in chosen}.values())  # a shared weight is updated once
+        self.param_groups.append(Group(unique, self._chain(options), options))
 
     @property
     def lr(self) -> float:
@@ -164,26 +185,38 @@ class Optimizer:
             for p in group.parameters:
                 gradient = grads.pop(p.variable, None)
                 if gradient is not None:
-                    self._update(p, wrap(gradient), h)
-            group.step.copy_(h["step"])
+                    self._update(p, wrap(gradient), group, h)
+            group.step.copy_(group.step + 1)
 
-    def _update(self, p: VariableTensor, u: Tensor, h: Mapping[str, Tensor]) -> None:
-        state = self._states(p)
-        for transform in self._chain:
+    def _update(self, p: VariableTensor, u: Tensor, group: Group, h: dict[str, Tensor]) -> None:
+        state = self._states(p, group)
+        if group.counts:  # the parameter's own updates: it may have been frozen for a while
+            state["step"].copy_(state["step"] + 1)
+            h = {**h, "step": state["step"]}
+        for transform in group.chain:
             u, fresh = transform.update(u, p, state, h)
             for name, value in fresh.items():
                 state[name].copy_(value)
         p.copy_(p - cast(h["lr"], p) * u)
 
-    def _states(self, p: VariableTensor) -> dict[str, VariableTensor]:
+    def _states(self, p: VariableTensor, group: Group) -> dict[str, VariableTensor]:
         if p.variable not in self._state:
-            made = {}
-            for transform in self._chain:
-                for name in transform.init(p):
-                    zeros = np.zeros(p.shape, p.dtype)
-                    made[name] = variable(zeros, name=f"{p.variable.name}.{name}")
-            self._state[p.variable] = made
+            arrays = {"step": np.array(0, int64)} if group.counts else {}
+            for transform in group.chain:
+                arrays |= transform.init(p)
+            self._state[p.variable] = {
+                name: variable(array, name=f"{p.variable.name}.{name}")
+                for name, array in arrays.items()
+            }
         return self._state[p.variable]
+
+    def moments(self) -> dict[Variable, dict[str, VariableTensor]]:
+        """The optimizer's own cells for each parameter, by name."""
+        return dict(self._state)
+
+    def __getstate__(self) -> dict[str, Any]:
+        current().flush()  # copies and pickles hold the values of now
+        return vars(self)
 
     # ------------------------------------------------------------------ saving
 
@@ -196,7 +229,7 @@ class Optimizer:
             for name, cell in group._hyper.items():
                 found[f"group.{number}.{name}"] = cell
             for p in group.parameters:
-                for name, cell in self._states(p).items():
+                for name, cell in self._states(p, group).items():
                     found[f"state.{index}.{name}"] = cell
                 index += 1
         return found
@@ -209,11 +242,11 @@ class Optimizer:
         for group in self.param_groups:
             numbers = []
             for p in group.parameters:
-                cells = {name: cell.numpy() for name, cell in self._states(p).items()}
-                state[index] = {"step": group.step.item(), **cells}
+                cells = {name: cell.numpy() for name, cell in self._states(p, group).items()}
+                state[index] = cells
                 numbers.append(index)
                 index += 1
-            groups.append({**dict(group), "params": numbers})
+            groups.append({**group, "step": group.step.item(), "params": numbers})
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -228,13 +261,14 @@ class Optimizer:
             )
         for group, saved in zip(self.param_groups, groups, strict=True):
             for name, value in saved.items():
-                if name in group._hyper:
+                if name in group._hyper or name == "betas":
                     group[name] = value
+            steps = [0]
             for p, number in zip(group.parameters, saved["params"], strict=True):
                 cells = state["state"].get(number, {})
-                for name, cell in self._states(p).items():
+                for name, cell in self._states(p, group).items():
                     if name in cells:
                         cell.copy_(np.asarray(cells[name]))
-                if "step" in cells:
-                    group.step.copy_(int(cells["step"]))
+                steps.append(int(cells.get("step", 0)))
+            group.step.copy_(saved.get("step", max(steps)))
         current().flush()

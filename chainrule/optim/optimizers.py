@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chainrule.errors import OptionError
-from chainrule.optim.optimizer import Optimizer, Parameters
+from chainrule.optim.optimizer import Optimizer, Options, Parameters
 from chainrule.optim.schedules import Schedule
 from chainrule.optim.transforms import Momentum, ScaleByAdam, Transform, WeightDecay
 
@@ -45,14 +45,14 @@ class SGD(Optimizer):
                 got=f"momentum={momentum}, dampening={dampening}", mend="momentum=0.9",
             )  # fmt: skip
         _check(lr=lr, momentum=momentum, weight_decay=weight_decay)
-        chain: list[Transform] = []
-        options: dict[str, object] = {"lr": lr}
-        if weight_decay:
-            chain.append(WeightDecay())
-            options["weight_decay"] = weight_decay
-        if momentum:
-            chain.append(Momentum(nesterov))
-            options |= {"momentum": momentum, "dampening": dampening}
+
+        def chain(options: Options) -> list[Transform]:
+            decay: list[Transform] = [WeightDecay()] if options["weight_decay"] else []
+            return [*decay, Momentum(nesterov)] if options["momentum"] else decay
+
+        options = {
+            "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay
+        }  # fmt: skip
         super().__init__(parameters, chain, options)
 
 
@@ -78,12 +78,12 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         _check(lr=lr, eps=eps, weight_decay=weight_decay, beta1=betas[0], beta2=betas[1])
-        options: dict[str, object] = {"lr": lr, "betas": betas, "eps": eps}
-        chain: list[Transform] = [ScaleByAdam()]
-        if weight_decay:
-            chain.insert(0, WeightDecay())
-            options["weight_decay"] = weight_decay
-        super().__init__(parameters, chain, options)
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(parameters, self._links, options)
+
+    @staticmethod
+    def _links(options: Options) -> list[Transform]:
+        return [WeightDecay(), ScaleByAdam()] if options["weight_decay"] else [ScaleByAdam()]
 
 
 class AdamW(Optimizer):
@@ -102,7 +102,11 @@ class AdamW(Optimizer):
     ) -> None:
         _check(lr=lr, eps=eps, weight_decay=weight_decay, beta1=betas[0], beta2=betas[1])
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(parameters, [ScaleByAdam(), WeightDecay()], options)
+        super().__init__(parameters, self._links, options)
+
+    @staticmethod
+    def _links(options: Options) -> list[Transform]:
+        return [ScaleByAdam(), WeightDecay()] if options["weight_decay"] else [ScaleByAdam()]
 
 
 def _check(**values: object) -> None:

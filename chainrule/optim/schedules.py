@@ -1,6 +1,6 @@
 """Learning rates as functions of the step, computed inside the graph.
 
-A schedule is given as ``lr``: ``optim.Adam(model.parameters(), lr=optim.cosine(1e-3, steps=1000))``.
+A schedule is given as ``lr``: ``optim.Adam(parameters, lr=optim.cosine(1e-3, steps=1000))``.
 ``t`` counts finished steps from 0.
 """
 

@@ -9,20 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from chainrule.tensor.functions import where, zeros_like
+import numpy as np
+
+from chainrule.core.graph import Array
+from chainrule.tensor.functions import where
 from chainrule.tensor.tensor import Tensor
 
 State = Mapping[str, Tensor]
-# Hyper-parameters of a group: float64 numbers without axes, and the step count from 1.
+# Hyper-parameters of a group: float64 numbers without axes, and the parameter's step, from 1.
 Hyper = Mapping[str, Tensor]
 
 
 class Transform(Protocol):
-    """One link of the chain."""
+    """One link of the chain.
 
-    def init(self, p: Tensor) -> dict[str, Tensor]:
+    Attributes:
+        reads: the hyper-parameters it reads; with ``"step"``, how many updates the parameter had.
+    """
+
+    reads: ClassVar[tuple[str, ...]]
+
+    def init(self, p: Tensor) -> dict[str, Array]:
         """State before the first step."""
         ...
 
@@ -40,7 +49,9 @@ def cast(scalar: Tensor, like: Tensor) -> Tensor:
 class WeightDecay:
     """u + weight_decay p: the gradient of (weight_decay / 2) |p|^2 added."""
 
-    def init(self, p: Tensor) -> dict[str, Tensor]:
+    reads: ClassVar[tuple[str, ...]] = ("weight_decay",)
+
+    def init(self, p: Tensor) -> dict[str, Array]:
         return {}
 
     def update(self, u: Tensor, p: Tensor, state: State, h: Hyper) -> tuple[Tensor, State]:
@@ -56,8 +67,10 @@ class Momentum:
 
     nesterov: bool = False
 
-    def init(self, p: Tensor) -> dict[str, Tensor]:
-        return {"momentum_buffer": zeros_like(p)}
+    reads: ClassVar[tuple[str, ...]] = ("momentum", "dampening", "step")
+
+    def init(self, p: Tensor) -> dict[str, Array]:
+        return {"momentum_buffer": np.zeros(p.shape, p.dtype)}
 
     def update(self, u: Tensor, p: Tensor, state: State, h: Hyper) -> tuple[Tensor, State]:
         momentum = cast(h["momentum"], p)
@@ -74,8 +87,10 @@ class ScaleByAdam:
     v-hat = v / (1 - beta2^t) at step t. Source: Kingma and Ba, "Adam", ICLR 2015.
     """
 
-    def init(self, p: Tensor) -> dict[str, Tensor]:
-        return {"exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
+    reads: ClassVar[tuple[str, ...]] = ("beta1", "beta2", "eps", "step")
+
+    def init(self, p: Tensor) -> dict[str, Array]:
+        return {name: np.zeros(p.shape, p.dtype) for name in ("exp_avg", "exp_avg_sq")}
 
     def update(self, u: Tensor, p: Tensor, state: State, h: Hyper) -> tuple[Tensor, State]:
         beta1, beta2, t = h["beta1"], h["beta2"], h["step"].to("float64")
@@ -90,7 +105,9 @@ class ScaleByAdam:
 class ClipByValue:
     """Every entry of u kept within -clip_value and clip_value."""
 
-    def init(self, p: Tensor) -> dict[str, Tensor]:
+    reads: ClassVar[tuple[str, ...]] = ("clip_value",)
+
+    def init(self, p: Tensor) -> dict[str, Array]:
         return {}
 
     def update(self, u: Tensor, p: Tensor, state: State, h: Hyper) -> tuple[Tensor, State]:

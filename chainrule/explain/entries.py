@@ -1,0 +1,275 @@
+"""One entry of a node as a formula of entries of named nodes.
+
+``z[1]_2`` is found by following one entry back through the graph until quantities with names are
+met. A few ops have a row that says which entries of their inputs one entry of their result is made
+of; named functions without a row are followed through their bodies. So any network can be opened,
+down to a single weight, without text written for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from chainrule.core.graph import Array, Node, Shape, TensorType
+from chainrule.core.rewrite import body_of
+from chainrule.explain.notation import Formula, Number, Symbol, apply, total
+
+
+class Context(Protocol):
+    """What an entry needs to know of the recorded run."""
+
+    def symbol(self, node: Node, index: Shape) -> Symbol | Number | None:
+        """The entry's symbol, where the node has a name."""
+        ...
+
+    def probability(self, node: Node, index: Shape) -> Symbol | None:
+        """The entry of y-hat, where ``node`` is another softmax of the same scores."""
+        ...
+
+    def truth(self, node: Node, index: Shape) -> Symbol | None:
+        """The entry of one-hot y, where ``node`` is that."""
+        ...
+
+    def value(self, node: Node) -> Array:
+        """The node's recorded array."""
+        ...
+
+
+Row = Callable[[Context, Node, Shape], Formula]
+
+
+def entry(context: Context, node: Node, index: Shape, *, top: bool = False) -> Formula:
+    """The formula of ``node[index]``.
+
+    Args:
+        context: names and values.
+        node: a node with one result.
+        index: one position in it.
+        top: open the node itself even if it has a name.
+    """
+    if not top:
+        named = context.symbol(node, index)
+        if named is not None:
+            return named
+    row = ROWS.get(node.op.name)
+    if row is not None:
+        return row(context, node, index)
+    if node.op.elementwise:
+        args = [entry(context, child, index) for child in node.inputs]
+        return apply(node.op.name, *args, **node.attrs)
+    if node.op.body is not None:
+        return entry(context, body_of(node)[0], index, top=True)
+    return Number(float(context.value(node)[index]))
+
+
+def opened(context: Context, node: Node, index: Shape) -> Formula:
+    """As :func:`entry` of the node itself, a named function written out through its body."""
+    if node.op.body is None or node.op.name in ROWS:
+        return entry(context, node, index, top=True)
+    return entry(context, body_of(node)[0], index, top=True)
+
+
+# ------------------------------------------------------------------------------ rows
+
+
+def _same(context: Context, node: Node, index: Shape) -> Formula:
+    return entry(context, node.inputs[0], index)
+
+
+def _cast(context: Context, node: Node, index: Shape) -> Formula:
+    source = node.inputs[0]
+    if source.dtype.kind == "b":
+        return context.truth(node, index) or Number(float(context.value(node)[index]))
+    return entry(context, source, index)
+
+
+def _constant(context: Context, node: Node, index: Shape) -> Formula:
+    return Number(float(node.attrs["value"]))
+
+
+def _broadcast(context: Context, node: Node, index: Shape) -> Formula:
+    source = node.inputs[0]
+    tail = index[len(index) - source.ndim :] if source.ndim else ()
+    kept = tuple(0 if length == 1 else i for i, length in zip(tail, source.shape, strict=True))
+    return entry(context, source, kept)
+
+
+def _reshape(context: Context, node: Node, index: Shape) -> Formula:
+    source = node.inputs[0]
+    flat = int(np.ravel_multi_index(index, node.shape)) if index else 0
+    return entry(context, source, tuple(int(i) for i in np.unravel_index(flat, source.shape)))
+
+
+def _permute(context: Context, node: Node, index: Shape) -> Formula:
+    back = np.argsort(node.attrs["dims"])
+    return entry(context, node.inputs[0], tuple(index[int(dim)] for dim in back))
+
+
+def _slice(context: Context, node: Node, index: Shape) -> Formula:
+    starts, steps = node.attrs["starts"], node.attrs["steps"]
+    moved = tuple(start + i * step for i, start, step in zip(index, starts, steps, strict=True))
+    return entry(context, node.inputs[0], moved)
+
+
+def _pad(context: Context, node: Node, index: Shape) -> Formula:
+    source = node.inputs[0]
+    inner = []
+    for i, low, gap, n in zip(
+        index, node.attrs["low"], node.attrs["interior"], source.shape, strict=True
+    ):
+        place, off = divmod(i - low, gap + 1)
+        if off or not 0 <= place < n:
+            return Number(0.0)
+        inner.append(place)
+    return entry(context, source, tuple(inner))
+
+
+def _flip(context: Context, node: Node, index: Shape) -> Formula:
+    dims = node.attrs["dims"]
+    shape = node.inputs[0].shape
+    return entry(
+        context,
+        node.inputs[0],
+        tuple(shape[dim] - 1 - i if dim in dims else i for dim, i in enumerate(index)),
+    )
+
+
+def _concatenate(context: Context, node: Node, index: Shape) -> Formula:
+    dim = node.attrs["dim"]
+    offset = index[dim]
+    for source in node.inputs:
+        if offset < source.shape[dim]:
+            return entry(context, source, (*index[:dim], offset, *index[dim + 1 :]))
+        offset -= source.shape[dim]
+    raise IndexError(index)
+
+
+def _take(context: Context, node: Node, index: Shape) -> Formula:
+    source, chosen = node.inputs
+    dim, width = node.attrs["dim"], chosen.ndim
+    row = int(context.value(chosen)[index[dim : dim + width]])
+    return entry(context, source, (*index[:dim], row, *index[dim + width :]))
+
+
+def _gather(context: Context, node: Node, index: Shape) -> Formula:
+    source, chosen = node.inputs
+    dim = node.attrs["dim"]
+    return entry(
+        context, source, (*index[:dim], int(context.value(chosen)[index]), *index[dim + 1 :])
+    )
+
+
+def _take_add(context: Context, node: Node, index: Shape) -> Formula:
+    source, chosen = node.inputs
+    dim = node.attrs["dim"]
+    places = np.argwhere(context.value(chosen) == index[dim])
+    terms = [
+        entry(context, source, (*index[:dim], *map(int, place), *index[dim + 1 :]))
+        for place in places
+    ]
+    return total(terms) if terms else Number(0.0)
+
+
+def _sum(context: Context, node: Node, index: Shape) -> Formula:
+    source = node.inputs[0]
+    dims = node.attrs["dims"]
+    kept = list(index)
+    if node.attrs["keepdim"]:
+        kept = [i for dim, i in enumerate(index) if dim not in dims]
+    terms = []
+    for folded in np.ndindex(*[source.shape[dim] for dim in dims]):
+        inner = dict(zip(dims, folded, strict=True))
+        rest = iter(kept)
+        place = tuple(inner[dim] if dim in inner else next(rest) for dim in range(source.ndim))
+        terms.append(entry(context, source, place))
+    return total(terms) if terms else Number(0.0)
+
+
+def _matmul(context: Context, node: Node, index: Shape) -> Formula:
+    a, b = node.inputs
+    *batch, i, j = index
+    terms = [
+        apply("mul", entry(context, a, (*batch, i, k)), entry(context, b, (*batch, k, j)))
+        for k in range(a.shape[-1])
+    ]
+    return total(terms) if terms else Number(0.0)
+
+
+def _linear(context: Context, node: Node, index: Shape) -> Formula:
+    """The textbook's order: w x for every input, then the bias."""
+    x, weight, *bias = node.inputs
+    *sample, neuron = index
+    terms = [
+        apply("mul", entry(context, weight, (neuron, k)), entry(context, x, (*sample, k)))
+        for k in range(x.shape[-1])
+    ]
+    return total([*terms, *(entry(context, b, (neuron,)) for b in bias)])
+
+
+def _softmax(context: Context, node: Node, index: Shape) -> Formula:
+    """exp(z_i) / (exp(z_1) + ...): without the shift by the maximum, which cancels."""
+    z, dim = node.inputs[0], node.attrs["dim"]
+    named = context.probability(node, index)
+    if named is not None:
+        return named
+    exps = [
+        apply("exp", entry(context, z, (*index[:dim], k, *index[dim + 1 :])))
+        for k in range(z.shape[dim])
+    ]
+    return apply("div", exps[index[dim]], total(exps))
+
+
+def _log_softmax(context: Context, node: Node, index: Shape) -> Formula:
+    return apply("log", _softmax(context, node, index))
+
+
+ROWS: Mapping[str, Row] = {
+    "broadcast_to": _broadcast,
+    "cast": _cast,
+    "concatenate": _concatenate,
+    "constant": _constant,
+    "flip": _flip,
+    "gather": _gather,
+    "linear": _linear,
+    "log_softmax": _log_softmax,
+    "matmul": _matmul,
+    "pad": _pad,
+    "permute": _permute,
+    "reshape": _reshape,
+    "slice": _slice,
+    "softmax": _softmax,
+    "stop_gradient": _same,
+    "sum": _sum,
+    "take": _take,
+    "take_add": _take_add,
+    "written": _same,
+}
+
+
+# ------------------------------------------------------------------------ whole tensors
+
+
+def whole(name_of: Callable[[Node], Formula | None], node: Node, *, top: bool = False) -> Formula:
+    """The formula of a whole tensor, ``W x + b``: views are not written, broadcasts neither."""
+    if not top:
+        named = name_of(node)
+        if named is not None:
+            return named
+    if node.op.name in ("reshape", "broadcast_to", "cast", "stop_gradient"):
+        return whole(name_of, node.inputs[0])
+    if node.op.name == "constant":
+        return Number(float(node.attrs["value"]))
+    if node.op.name == "linear" and len(node.inputs) == 2:
+        x, weight = node.inputs
+        return apply("matmul", whole(name_of, weight), whole(name_of, x))
+    if node.op.is_leaf or not isinstance(node.type, TensorType) or not node.op.notation.plain:
+        return Symbol(node.op.name, rf"\text{{{node.op.name}}}", float("nan"))
+    args = tuple(whole(name_of, child) for child in node.inputs)
+    if node.op.name in ("where", "maximum", "minimum", "log1p"):
+        from chainrule.explain.notation import Apply
+
+        return Apply(node.op, args, tuple(node.attrs.items()))
+    return apply(node.op.name, *args, **node.attrs)
