@@ -13,7 +13,16 @@ import numpy as np
 
 from chainrule.core.dtype import DType, int64
 from chainrule.core.graph import Array, Node, Shape, TensorType
-from chainrule.core.op import Notation, Op, constant, normalize_dim, normalize_dims, register
+from chainrule.core.op import (
+    ATOM,
+    POWER,
+    Notation,
+    Op,
+    constant,
+    normalize_dim,
+    normalize_dims,
+    register,
+)
 from chainrule.errors import DTypeError, IndexRangeError, ShapeError
 
 # ---------------------------------------------------------------------------------- views
@@ -52,7 +61,7 @@ PERMUTE = register(
         lambda x, *, dims: TensorType(tuple(x.shape[dim] for dim in dims), x.dtype),
         lambda x, *, dims: x.transpose(dims),
         (lambda g, y, x, *, dims: permute(g, tuple(int(i) for i in np.argsort(dims))),),
-        Notation("{0}^T", "{{{0}}}^\\top"),
+        Notation("{0}^T", "{{{0}}}^\\top", POWER, (ATOM,)),
     )
 )
 
