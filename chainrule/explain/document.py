@@ -100,7 +100,7 @@ class Explanation:
 
     def summary(self) -> str:
         """The layers in a line: ``2 inputs -> 1 neuron (sigmoid)``."""
-        parts = []
+        parts: list[str] = []
         nodes = steps_of(self.recording)
         for position, node in enumerate(nodes):
             if node.op.name != "linear":

@@ -28,13 +28,15 @@ class Name:
         base: the letter (entries of ``W`` print as ``w``).
         layer: the layer it belongs to; 0 when there is no need to say.
         batch: whether the first axis counts samples.
-        prefix: ``"dL/d"`` for a cotangent.
+        prefix: ``"dL/d"`` for a cotangent, ``"da/d"`` for a local derivative.
+        top: in LaTeX, what the derivative is of.
     """
 
     base: str
     layer: int = 0
     batch: bool = False
     prefix: str = ""
+    top: str = "L"
 
     def gradient(self) -> Name:
         """The name of dL/d(this)."""
@@ -78,7 +80,7 @@ class Name:
         return f"^{{{inside}}}" if inside else ""
 
     def _derivative(self, text: str) -> str:
-        return rf"\frac{{\partial L}}{{\partial {text}}}" if self.prefix else text
+        return rf"\frac{{\partial {self.top}}}{{\partial {text}}}" if self.prefix else text
 
     def _split(self, index: Shape, shape: Shape) -> tuple[str, tuple[int, ...]]:
         """The sample mark and the subscripts, counted from 1; axes of length 1 are not said."""

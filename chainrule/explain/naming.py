@@ -27,7 +27,7 @@ ACTIVATIONS = frozenset(
     }
 )
 # Optimizer cells under the symbols of their papers.
-_CELLS = {"lr": "eta", "momentum_buffer": "v", "exp_avg": "m", "exp_avg_sq": "s", "step": "t"}
+_CELLS = {"lr": "eta", "momentum_buffer": "v", "exp_avg": "m", "exp_avg_sq": "s", "step": "t0"}
 
 
 @dataclass
@@ -248,6 +248,9 @@ def _name_cells(names: Names) -> None:
     """Variables that are left: further parameters, learning rate, moments."""
     recording = names.recording
     moments: dict[Variable, Name] = {}
+    for variable, node in recording.parameters.items():
+        if node not in names.forward:
+            names.forward[node] = _cell_name(names, variable)
     if recording.optimizer is not None:
         for parameter, cells in recording.optimizer.moments().items():
             owner = names.forward[recording.graph.reads[parameter]]
@@ -264,7 +267,12 @@ def _name_cells(names: Names) -> None:
         names.forward[node] = names.forward[read]
         if variable not in recording.parameters:  # a new moment is used in the same step
             old = names.forward[read]
-            names.forward[fresh_value(node)] = replace(old, base=old.base + "'")
+            names.forward[fresh_value(node)] = replace(old, base=_next(old.base))
+
+
+def _next(base: str) -> str:
+    """The symbol of a cell's new value: m' of m; the step's number counts from t - 1 to t."""
+    return "t" if base == "t0" else f"{base}'"
 
 
 def fresh_value(written: Node) -> Node:
@@ -294,4 +302,6 @@ def _name_gradients(names: Names) -> None:
     for node, local in recording.locals.items():
         if node in names.forward and users[node] in names.forward:
             top = names.forward[users[node]]
-            names.local[local] = replace(names.forward[node], prefix=f"d{top.plain}/d")
+            names.local[local] = replace(
+                names.forward[node], prefix=f"d{top.plain}/d", top=top.latex
+            )

@@ -188,7 +188,7 @@ class Printer:
         fraction = self.latex and formula.op.name == "div"
         printed = []
         for position, arg in enumerate(formula.args):
-            leads = enclosing or (first and position == 0 and binds[0] <= UNARY)
+            leads = enclosing or (first and position == 0 and binds[0] < UNARY)
             text, precedence = self._print(arg, leads)
             signed = text.startswith("-") and not leads
             if not fraction and (precedence < binds[position] or signed):
