@@ -78,7 +78,7 @@ class Perceptron(nn.Module):
         Returns:
             The error y - f(z), shape (outputs,): all 0 where the sample was right.
         """
-        error = y - self(x)
+        error: Tensor = y - self(x)
         change = self.eta * error
         self.linear.weight.add_(change.unsqueeze(1) * x)
         if self.linear.bias is not None:

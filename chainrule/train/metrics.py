@@ -23,7 +23,8 @@ def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
         >>> accuracy(scores, cr.tensor([1, 1])).item()
         0.5
     """
-    return (scores.argmax(-1) == labels).float().mean()
+    right: Tensor = scores.argmax(-1) == labels
+    return right.float().mean()
 
 
 class Means:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from chainrule.data import Batches
-from chainrule.errors import CheckpointError, ChainruleError, InterruptedRun
+from chainrule.errors import ChainruleError, CheckpointError, InterruptedRun
 from chainrule.nn import Module
 from chainrule.tensor.compile import compile
 from chainrule.tensor.state import current, generator

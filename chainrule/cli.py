@@ -1,0 +1,305 @@
+"""The command ``chainrule``: train, summary, explain.
+
+Wrong input ends with one message and status 2, an error of the library with its text and status 1,
+Ctrl-C with how to go on and status 130; ``--debug`` shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from chainrule.errors import ChainruleError, DataError, InterruptedRun, OptionError
+
+app = typer.Typer(
+    name="chainrule",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain text: quick, and the same on every console
+    pretty_exceptions_enable=False,
+)
+train = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+summary = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(train, name="train", help="Train a network, and see how good it is.")
+app.add_typer(summary, name="summary", help="Show the layers of a network.")
+
+
+class Language(StrEnum):
+    """Languages of messages and explanations."""
+
+    en = "en"
+    zh = "zh"
+
+
+class Format(StrEnum):
+    """How an explanation is laid out."""
+
+    text = "text"
+    markdown = "markdown"
+    json = "json"
+
+
+_state = {"debug": False}
+
+
+def _set_language(language: Language | None) -> Language | None:
+    if language is not None:
+        os.environ["CHAINRULE_LANG"] = language.value
+    return language
+
+
+def _set_debug(debug: bool) -> bool:
+    _state["debug"] |= debug
+    return debug
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"chainrule {version('chainrule')}")
+        raise typer.Exit
+
+
+Lang = Annotated[
+    Language | None,
+    typer.Option("--lang", callback=_set_language, is_eager=True, help="Language: en or zh."),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_set_debug, is_eager=True, help="Show tracebacks.")
+]
+
+
+@app.callback()
+def chainrule(
+    lang: Lang = None,
+    debug: Debug = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """A neural-network library that you can read.
+
+    Begin with these:
+
+    \b
+      chainrule explain exam          one neuron, by hand: forward, loss, backward, update
+      chainrule train digits          train a network on handwritten digits (seconds)
+      chainrule summary digits        its layers, shapes and parameters
+    """
+
+
+# ------------------------------------------------------------------------------ train
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="uci: 1,797 digits of 8x8 pixels, part of the package; mnist: 70,000 of 28x28. "
+        "[default: uci]",
+    ),
+]
+Hidden = Annotated[
+    int | None, typer.Option(help="Neurons in the hidden layer. [default: 256; mnist: 128]")
+]
+
+
+@train.command("digits")
+def train_digits(
+    data: Data = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="The same seed gives the same network, bit for bit. [default: 0]"),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data. [default: 40; mnist: 5]")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Digits per step. [default: 32; mnist: 64]")
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="The first learning rate; it falls to 0. [default: 0.02; mnist: 0.005]"),
+    ] = None,
+    hidden: Hidden = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(
+            help="Probability of leaving out a hidden neuron while training. "
+            "[default: 0.5; mnist: 0.1]"
+        ),
+    ] = None,
+    validation: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the training digits to measure after each epoch, not to learn from; "
+            "for example 0.1.",
+        ),
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Where the run folder is made.")] = Path("runs"),
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with an interrupted run: its folder."),
+    ] = None,
+    lang: Lang = None,
+    debug: Debug = False,
+) -> None:
+    """Train a network to read handwritten digits.
+
+    One digit in seven (mnist) or five (uci) is held out and used for nothing but the figure at the
+    end. The run folder holds the settings, the measures of each epoch, checkpoints, and a picture
+    of held-out digits with what the network reads in them.
+
+    \b
+      chainrule train digits
+      chainrule train digits --hidden 32 --epochs 10 --seed 1
+      chainrule train digits --data mnist
+      chainrule train digits --resume runs/digits-20260131-154500
+    """
+    from chainrule.recipes import digit_pictures, digits
+    from chainrule.train import Progress, RunFolder
+
+    given = _given({
+        "data": data, "seed": seed, "epochs": epochs, "batch": batch, "lr": lr,
+        "hidden": hidden, "dropout": dropout, "validation": validation,
+    })  # fmt: skip
+    if resume:
+        if given:
+            raise OptionError(
+                name="--resume",
+                expected="alone: the settings are those the run began with",
+                got=f"--{next(iter(given))} too",
+                mend="leave it out, or start a new run",
+            )
+        folder = RunFolder(resume)
+        settings = digits.settings_of(folder)
+    else:
+        settings = digits.choose(**given)
+        folder = digits.new_folder(settings, runs)
+    print(f"run folder: {folder.path}", flush=True)
+    trained = digits.train(settings, folder, resume=resume is not None, callbacks=[Progress()])
+    print(f"held-out accuracy: {trained.accuracy:.4f}")
+    columns = shutil.get_terminal_size().columns
+    print()
+    print(
+        digit_pictures.drawn(
+            trained.held_out, trained.predictions, sys.stdout.encoding or "ascii", min(columns, 80)
+        )
+    )
+    print()
+    picture = folder.path / "predictions.png"
+    digit_pictures.save_picture(picture, trained.held_out, trained.predictions)
+    print(f"more in {picture}")
+
+
+# ------------------------------------------------------------------------------ summary
+
+
+@summary.command("digits")
+def summary_digits(
+    data: Data = None, hidden: Hidden = None, lang: Lang = None, debug: Debug = False
+) -> None:
+    """Show the layers of the network that reads digits: roles, shapes, parameters."""
+    from chainrule.models import summary
+    from chainrule.recipes import digits
+
+    given = {"data": data, "hidden": hidden}
+    settings = digits.choose(**_given(given))
+    side = digits.SIDE[settings.data]
+    print(summary(digits.network(settings), (side, side)))
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that were written on the command line."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+# ------------------------------------------------------------------------------ explain
+
+
+@app.command()
+def explain(
+    case: Annotated[str, typer.Argument(help="perceptron or exam.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=NUMBER", help="What if? For example --set y=0; may be repeated."
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Repeat the parameter update.")] = 1,
+    lr: Annotated[float, typer.Option(help="Learning rate of the update.")] = 0.1,
+    loss: Annotated[
+        str | None, typer.Option(help="Another loss function, for example mse.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Open every step.")] = False,
+    format: Annotated[Format, typer.Option(help="How it is laid out.")] = Format.text,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    lang: Lang = None,
+    debug: Debug = False,
+) -> None:
+    """Derive a textbook case, in symbols and in numbers.
+
+    \b
+      chainrule explain exam
+      chainrule explain exam --set y=0 --full
+      chainrule explain exam --steps 4 --lr 0.1
+      chainrule explain perceptron --lang zh
+    """
+    print(
+        _explanation(
+            case,
+            settings=dict(map(_assignment, settings or [])),
+            steps=steps,
+            lr=lr,
+            loss=loss,
+            full=full,
+            format=Format.json.value if json else format.value,
+        )
+    )
+
+
+def _explanation(case: str, **options: Any) -> str:
+    from chainrule.errors import language
+    from chainrule.explain import cases
+
+    return cases.run(case, lang=language(), **options)
+
+
+def _assignment(text: str) -> tuple[str, float]:
+    """``y=0`` as a name and a number."""
+    name, _, number = text.partition("=")
+    try:
+        return name.strip(), float(number)
+    except ValueError:
+        raise OptionError(
+            name="--set",
+            expected="NAME=NUMBER",
+            got=repr(text),
+            mend="for example --set y=0",
+        ) from None
+
+
+# ------------------------------------------------------------------------------ main
+
+
+def main() -> None:
+    """Run the command line; ends the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    except ChainruleError as error:
+        if _state["debug"]:
+            raise
+        print(error, file=sys.stderr)
+        if isinstance(error, InterruptedRun):
+            sys.exit(130)
+        sys.exit(2 if isinstance(error, OptionError | DataError) else 1)

@@ -1,0 +1,1 @@
+"""Applications: one short, readable file each. Copy one and change it."""
