@@ -74,6 +74,19 @@ WORDS: dict[str, Word] = {
         "binary cross-entropy of scores", "二分类交叉熵损失(含 Sigmoid)"
     ),
     "cross_entropy": Word("cross-entropy", "交叉熵损失"),
+    # summary and training
+    "layer": Word("layer", "层"),
+    "role": Word("role", "角色"),
+    "output_shape": Word("output shape", "输出形状"),
+    "parameters": Word("parameters", "可学习参数"),
+    "total": Word("total", "合计"),
+    "batch": Word("batch", "批量"),
+    "features": Word("features", "特征"),
+    "channels": Word("channels", "通道"),
+    "height": Word("height", "高"),
+    "width": Word("width", "宽"),
+    "run_folder": Word("run folder", "运行文件夹"),
+    "more_digits": Word("more digits in {path}", "更多数字见 {path}"),
     # sentences
     "sum_of_row": Word("sum {total}", "总和 {total}"),
     "folded": Word(
