@@ -7,6 +7,7 @@ Ctrl-C with how to go on and status 130; ``--debug`` shows the traceback instead
 from __future__ import annotations
 
 import io
+import math
 import os
 import shutil
 import sys
@@ -16,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from chainrule.errors import ChainruleError, DataError, InterruptedRun, OptionError
+from chainrule.errors import ChainruleError, DataError, InterruptedRun, OptionError, language
 
 app = typer.Typer(
     name="chainrule",
@@ -163,6 +164,7 @@ def train_digits(
       chainrule train digits --data mnist
       chainrule train digits --resume runs/digits-20260131-154500
     """
+    from chainrule.explain.words import word
     from chainrule.recipes import digit_pictures, digits
     from chainrule.train import Progress, RunFolder
 
@@ -183,7 +185,7 @@ def train_digits(
     else:
         settings = digits.choose(**given)
         folder = digits.new_folder(settings, runs)
-    print(f"run folder: {folder.path}", flush=True)
+    print(f"{word('run_folder', language())}: {folder.path}", flush=True)
     trained = digits.train(settings, folder, resume=resume is not None, callbacks=[Progress()])
     print(f"held-out accuracy: {trained.accuracy:.4f}")
     columns = shutil.get_terminal_size().columns
@@ -196,7 +198,7 @@ def train_digits(
     print()
     picture = folder.path / "predictions.png"
     digit_pictures.save_picture(picture, trained.held_out, trained.predictions)
-    print(f"more in {picture}")
+    print(word("more_digits", language(), path=picture))
 
 
 # ------------------------------------------------------------------------------ summary
@@ -226,7 +228,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 @app.command()
 def explain(
-    case: Annotated[str, typer.Argument(help="perceptron or exam.")],
+    case: Annotated[str, typer.Argument(help="perceptron, exam or two-layers.")],
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -252,6 +254,8 @@ def explain(
       chainrule explain exam --steps 4 --lr 0.1
       chainrule explain perceptron --lang zh
     """
+    if not math.isfinite(lr):
+        raise OptionError(name="--lr", expected="a finite number", got=lr)
     print(
         _explanation(
             case,
@@ -266,24 +270,23 @@ def explain(
 
 
 def _explanation(case: str, **options: Any) -> str:
-    from chainrule.errors import language
     from chainrule.explain import cases
 
-    return cases.run(case, lang=language(), **options)
+    return cases.run(case, lang=language(), **options).rstrip("\n")
 
 
 def _assignment(text: str) -> tuple[str, float]:
     """``y=0`` as a name and a number."""
-    name, _, number = text.partition("=")
+    name, _, written = text.partition("=")
     try:
-        return name.strip(), float(number)
+        number = float(written)
     except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
         raise OptionError(
-            name="--set",
-            expected="NAME=NUMBER",
-            got=repr(text),
-            mend="for example --set y=0",
-        ) from None
+            name="--set", expected="NAME=NUMBER", got=repr(text), mend="for example --set y=0"
+        )
+    return name.strip(), number
 
 
 # ------------------------------------------------------------------------------ main

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chainrule.errors import language
+from chainrule.explain.words import word
 from chainrule.nn import Module
 from chainrule.tensor.functions import zeros
 
@@ -19,22 +20,6 @@ AXES = {
     4: ("batch", "channels", "height", "width"),
 }
 
-_CHINESE = {
-    "input": "输入层",
-    "hidden": "隐藏层",
-    "output": "输出层",
-    "batch": "批量",
-    "features": "特征",
-    "channels": "通道",
-    "height": "高",
-    "width": "宽",
-    "layer": "层",
-    "role": "角色",
-    "output shape": "输出形状",
-    "parameters": "参数",
-    "total": "合计",
-}
-
 
 @dataclass(frozen=True)
 class LayerSummary:
@@ -42,7 +27,7 @@ class LayerSummary:
 
     Attributes:
         path: the layer's name in the network; empty for the input itself.
-        kind: its class.
+        kind: its class; "x" for the input.
         role: "input", "hidden" or "output".
         shape: of what it gives, without the batch axis.
         parameters: how many numbers it learns.
@@ -68,11 +53,11 @@ class Summary:
     parameters: int
 
     def __str__(self) -> str:
-        head = [_word(word) for word in ("layer", "role", "output shape", "parameters")]
+        head = [_word(key) for key in ("layer", "role", "output_shape", "parameters")]
         rows = [
             [
                 f"{layer.path}  {layer.kind}".strip(),
-                _word(layer.role),
+                _word(f"{layer.role}_layer"),
                 named_shape(layer.shape),
                 f"{layer.parameters:,}" if layer.parameters else "",
             ]
@@ -99,19 +84,19 @@ def summary(model: Module, input_shape: Sequence[int]) -> Summary:
     Example:
         >>> from chainrule import nn
         >>> print(summary(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), [4]))
-        layer      role    output shape          parameters
-        ---------------------------------------------------
-        input      input   (batch, features: 4)
-        0  Linear  hidden  (batch, features: 8)          40
-        1  ReLU    hidden  (batch, features: 8)
-        2  Linear  output  (batch, features: 3)          27
-        ---------------------------------------------------
-        total                                            67
+        layer      role          output shape          parameters
+        ---------------------------------------------------------
+        x          input layer   (batch, features: 4)
+        0  Linear  hidden layer  (batch, features: 8)          40
+        1  ReLU    hidden layer  (batch, features: 8)
+        2  Linear  output layer  (batch, features: 3)          27
+        ---------------------------------------------------------
+        total                                                  67
     """
     calls = _calls(model, input_shape)
     learning = [index for index, (_, layer, _) in enumerate(calls) if _count(layer)]
     first, last = (learning[0], learning[-1]) if learning else (0, len(calls) - 1)
-    layers = [LayerSummary("", _word("input"), "input", tuple(input_shape), 0)]
+    layers = [LayerSummary("", "x", "input", tuple(input_shape), 0)]
     for index, (path, layer, shape) in enumerate(calls):
         role = "input" if index < first else "output" if index >= last else "hidden"
         layers.append(LayerSummary(path, type(layer).__name__, role, shape, _count(layer)))
@@ -160,8 +145,8 @@ def _count(layer: Module) -> int:
     return sum(math.prod(parameter.shape) for parameter in layer.parameters())
 
 
-def _word(word: str) -> str:
-    return _CHINESE.get(word, word) if language() == "zh" else word
+def _word(key: str) -> str:
+    return word(key, language())
 
 
 def _width(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -190,6 +191,36 @@ def test_summary_in_chinese_on_a_chinese_console() -> None:
         assert "隐藏层" in done.stdout
 
 
+# ------------------------------------------------------------------------------ explain
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gbk", "ascii"])
+@pytest.mark.parametrize("case", ["exam", "perceptron"])
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_explain_on_any_console(encoding: str, case: str, lang: str) -> None:
+    done = cli("explain", case, "--lang", lang, encoding=encoding)
+    assert done.returncode == 0, done.stderr
+    assert "z = " in done.stdout
+    assert ("1.3" if case == "perceptron" else "0.6225") in done.stdout
+    if encoding != "ascii":
+        assert "?" not in done.stdout
+
+
+def test_explain_options_reach_the_case() -> None:
+    assert "0.1717" in cli("explain", "exam", "--steps", "4", "--lr", "0.1").stdout
+    assert "-0.1774" in cli("explain", "exam", "--loss", "mse").stdout
+    assert "0.9741" in cli("explain", "exam", "--set", "y=0").stdout
+    flipped = cli("explain", "perceptron", "--set", "x1=0", "--set", "x2=0").stdout
+    assert "reject" in flipped
+
+
+def test_explain_as_json_and_markdown() -> None:
+    made = cli("explain", "exam", "--json").stdout
+    assert json.loads(made)["steps"]
+    assert cli("explain", "exam", "--format", "json").stdout == made
+    assert cli("explain", "exam", "--format", "markdown").stdout.startswith("# ")
+
+
 # ------------------------------------------------------------------------------ mistakes
 
 
@@ -211,7 +242,13 @@ def test_summary_in_chinese_on_a_chinese_console() -> None:
         (["summary", "digits", "--lang", "fr"], "Invalid value for '--lang'"),
         (["explain", "exam", "--set", "y"], "--set must be NAME=NUMBER, but got 'y'"),
         (["explain", "exam", "--set", "y=one"], "--set must be NAME=NUMBER"),
+        (["explain", "exam", "--set", "y=nan"], "--set must be NAME=NUMBER"),
+        (["explain", "exam", "--set", "z1=0"], "did you mean"),
         (["explain", "exam", "--steps", "0"], "Invalid value for '--steps'"),
+        (["explain", "exam", "--lr", "inf"], "--lr must be a finite number"),
+        (["explain", "exam", "--loss", "mze"], "did you mean mse?"),
+        (["explain", "exam", "--format", "pdf"], "Invalid value for '--format'"),
+        (["explain", "exma"], "did you mean exam?"),
     ],
 )
 def test_wrong_input_gives_one_message(words: list[str], message: str, tmp_path: Path) -> None:

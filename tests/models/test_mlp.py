@@ -50,7 +50,7 @@ def test_mistakes() -> None:
 def test_summary_of_roles_shapes_and_parameters() -> None:
     model = mlp([64, 32, 16, 10], dropout=0.1)
     lines = str(summary(model, (8, 8))).splitlines()
-    assert [line.split("  ")[0] for line in lines[2:-2]] == ["input", *"01234567"]
+    assert [line.split("  ")[0] for line in lines[2:-2]] == ["x", *"01234567"]
     assert lines[2].endswith("(batch, height: 8, width: 8)")
     found = summary(model, (8, 8))
     assert [layer.role for layer in found.layers] == ["input"] * 2 + ["hidden"] * 6 + ["output"]
@@ -96,6 +96,6 @@ def test_summary_in_chinese_lines_up(monkeypatch: pytest.MonkeyPatch) -> None:
     widths = {
         sum(2 if ord(letter) > 0x2E80 else 1 for letter in line)
         for line in text.splitlines()
-        if not line.startswith(("输入层", "0 ", "2 "))
+        if not line.startswith(("x ", "0 ", "2 "))
     }
     assert len(widths) == 1
