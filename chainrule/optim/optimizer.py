@@ -261,6 +261,8 @@ class Optimizer:
             )
         for group, saved in zip(self.param_groups, groups, strict=True):
             for name, value in saved.items():
+                if name == "lr" and group._schedule:
+                    continue  # it follows from the step, which comes back below
                 if name in group._hyper or name == "betas":
                     group[name] = value
             steps = [0]

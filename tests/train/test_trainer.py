@@ -215,6 +215,21 @@ def test_callbacks_are_called_in_order() -> None:
     assert seen == ["begin", *(f"step {n}" for n in range(1, 8)), "epoch", "end"]
 
 
+def test_a_schedule_goes_on_after_a_resume(tmp_path: Path) -> None:
+    trainer, _, _ = made(tmp_path)
+    assert isinstance(trainer.optimizer, optim.SGD)
+    trainer.optimizer.lr = optim.cosine(0.1, steps=21)  # in place of the constant one
+    trainer.run(epochs=1)
+    other, _, _ = made()
+    assert isinstance(other.optimizer, optim.SGD)
+    other.optimizer.lr = optim.cosine(0.1, steps=21)
+    other.folder = trainer.folder
+    other.resume()
+    assert other.optimizer.lr == trainer.optimizer.lr < 0.1
+    other.run(epochs=2)
+    assert other.optimizer.lr < trainer.optimizer.lr
+
+
 def test_without_a_folder_ctrl_c_is_ctrl_c() -> None:
     class Press(Callback):
         def after_step(self, trainer: Trainer, measures: object) -> None:
