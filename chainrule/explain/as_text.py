@@ -108,6 +108,7 @@ def _line(explanation: Explanation, step: Step, line: Line, index: tuple[int, ..
         text += f"  ({explanation.say('paths', count=len(line.paths))})"
     if line.check is not None:
         text += f"  [{explanation.say('check')} {number(line.check, 1e-5)}]"
+        text += "" if line.agrees else f" ! {explanation.say('differs')}"
     return text
 
 

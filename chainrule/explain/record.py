@@ -20,6 +20,7 @@ from chainrule.core.op import input
 from chainrule.core.ops.functions import softmax
 from chainrule.core.ops.shape import full
 from chainrule.errors import NotScalarError
+from chainrule.nn import Module
 from chainrule.optim import SGD, Optimizer
 from chainrule.run import interpreter
 from chainrule.tensor.state import Trace, current, eager, tracing
@@ -118,8 +119,8 @@ def record(
         loss: ``loss(prediction, y)``.
         optimizer: an optimizer over the model's parameters, or gradient descent's learning rate.
     """
-    given = [as_input(item) for item in (x if isinstance(x, tuple) else (x,))]
-    target = as_input(y) if y is not None and loss is not None else None
+    given = [_as_input(item, model) for item in (x if isinstance(x, tuple) else (x,))]
+    target = _as_input(y, model) if y is not None and loss is not None else None
     with tracing() as trace:
         trace.grads = {}
         holes = [input(item.node.tensor_type, "x") for item in given]
@@ -155,9 +156,11 @@ def record(
     )  # fmt: skip
 
 
-def as_input(value: Any) -> Tensor:
-    """Data as a tensor; Python floats take the default type."""
+def _as_input(value: Any, model: object) -> Tensor:
+    """Data as a tensor; Python floats take the float type of the model's parameters."""
     made: Tensor = value if isinstance(value, Tensor) else tensor(value)
+    if isinstance(model, Module) and not hasattr(value, "dtype") and is_float(made.dtype):
+        made = made.to(next((p.dtype for p in model.parameters()), made.dtype))
     current().evaluate([made.node])
     return made
 

@@ -50,6 +50,13 @@ class Line:
     check: float | None = None
 
     @property
+    def agrees(self) -> bool:
+        """Whether the central difference confirms the gradient (as far as float32 can)."""
+        if self.check is None:
+            return True
+        return abs(self.check - self.result) <= 1e-5 + 1e-3 * abs(self.check)
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """The plain names of the quantities it is computed from."""
         found: dict[str, None] = {}

@@ -101,6 +101,10 @@ WORDS: dict[str, Word] = {
     "loss_moves": Word("L goes from {before} to {after}", "L 从 {before} 变为 {after}"),
     "step_number": Word("step", "步"),
     "more": Word("every line: --full, or explanation.full()", "全部内容:--full"),
+    "differs": Word(
+        "the difference differs: at a kink there are two slopes",
+        "数值差分不同:此处不可导,有两个斜率",
+    ),
     # hazards
     "saturated": Word(
         "saturated: |z| is large, so the gradient nearly vanishes", "饱和:|z| 很大,梯度几乎消失"
