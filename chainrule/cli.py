@@ -182,11 +182,15 @@ def train_digits(
             )
         folder = RunFolder(resume)
         settings = digits.settings_of(folder)
+        split = digits.load(settings)
     else:
         settings = digits.choose(**given)
+        split = digits.load(settings)  # first, so that where it fails no empty folder is left
         folder = digits.new_folder(settings, runs)
     print(f"{word('run_folder', language())}: {folder.path}", flush=True)
-    trained = digits.train(settings, folder, resume=resume is not None, callbacks=[Progress()])
+    trained = digits.train(
+        settings, split, folder, resume=resume is not None, callbacks=[Progress()]
+    )
     print(f"held-out accuracy: {trained.accuracy:.4f}")
     columns = shutil.get_terminal_size().columns
     print()
@@ -306,3 +310,8 @@ def main() -> None:
         if isinstance(error, InterruptedRun):
             sys.exit(130)
         sys.exit(2 if isinstance(error, OptionError | DataError) else 1)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        if _state["debug"]:
+            raise
+        print(error, file=sys.stderr)
+        sys.exit(1)

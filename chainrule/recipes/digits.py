@@ -116,8 +116,18 @@ def network(settings: Settings) -> nn.Sequential:
     return mlp([pixels, settings.hidden, 10], "relu", settings.dropout)
 
 
+def load(settings: Settings) -> data.Split:
+    """The digits to learn from, and those held out.
+
+    Raises:
+        DataError: MNIST is not there and can't be downloaded.
+    """
+    return SOURCES[settings.data]()
+
+
 def train(
     settings: Settings,
+    digits: data.Split,
     folder: RunFolder | None = None,
     *,
     resume: bool = False,
@@ -127,16 +137,16 @@ def train(
 
     Args:
         settings: what to train, and how.
+        digits: the data set of the settings; see :func:`load`.
         folder: where checkpoints and metrics go.
         resume: go on from the newest checkpoint in the folder.
         callbacks: what else happens, such as a progress bar.
 
     Raises:
         InterruptedRun: Ctrl-C; the message says how to go on.
-        DataError: MNIST is not there and can't be downloaded.
+        CheckpointError: resumed without a whole checkpoint of this run.
     """
-    training, held_out = SOURCES[settings.data]()
-    images, labels = training.scaled(), training.labels
+    images, labels = digits.train.scaled(), digits.train.labels
     # Rows at random, not every n-th: in MNIST the even rows are harder to read than the odd ones.
     # The same rows for every seed, so that runs can be compared.
     order = np.argsort(np.random.Philox(0).random_raw(len(labels)), kind="stable")
@@ -181,8 +191,9 @@ def train(
         stopped.facts["command"] = f'chainrule train digits --resume "{stopped.facts["folder"]}"'
         raise
 
-    predictions = predict(model, held_out.scaled())
-    return Trained(model, held_out, predictions, float((predictions == held_out.labels).mean()))
+    predictions = predict(model, digits.held_out.scaled())
+    right = predictions == digits.held_out.labels
+    return Trained(model, digits.held_out, predictions, float(right.mean()))
 
 
 def predict(model: nn.Module, images: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from chainrule.data import Batches
-from chainrule.errors import ChainruleError, CheckpointError, InterruptedRun
+from chainrule.errors import ChainruleError, CheckpointError, InterruptedRun, OptionError
 from chainrule.nn import Module
 from chainrule.tensor.compile import compile
 from chainrule.tensor.state import current, generator
@@ -49,6 +49,9 @@ class Trainer:
         folder: where metrics and checkpoints go; without it nothing is written.
         callbacks: what else happens, such as :class:`~chainrule.train.Progress`.
 
+    Raises:
+        OptionError: validation without score.
+
     Attributes:
         step: steps done.
         epochs: the number of epochs that the present ``run`` goes to.
@@ -82,6 +85,13 @@ class Trainer:
         folder: RunFolder | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
+        if validation is not None and score is None:
+            raise OptionError(
+                name="score",
+                expected="a function, to measure validation with",
+                got=None,
+                mend="give the part of step that computes the measures, without backward()",
+            )
         self.model = model
         self.optimizer = optimizer
         self.batches = batches
@@ -190,8 +200,12 @@ class Trainer:
 
         Raises:
             CheckpointError: there is none, or it belongs to another model.
+            OptionError: the trainer has no folder.
         """
-        assert self.folder is not None, "resume needs a run folder"
+        if self.folder is None:
+            raise OptionError(
+                name="folder", expected="the folder of the run to go on with", got=None
+            )
         state = self.folder.load()
         try:
             self.load_state_dict(state)

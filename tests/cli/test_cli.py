@@ -275,6 +275,32 @@ def test_an_error_of_the_library_is_its_text(tmp_path: Path) -> None:
         assert "Traceback" in debugged.stderr
 
 
+def test_without_the_data_no_folder_is_left(tmp_path: Path) -> None:
+    nowhere = {"CHAINRULE_DATA": "", "CHAINRULE_CACHE": str(tmp_path / "cache")}
+    words = ("train", "digits", "--data", "mnist")
+    done = cli(*words, cwd=tmp_path, CHAINRULE_MIRROR="http://127.0.0.1:9/", **nowhere)
+    assert done.returncode == 2
+    assert "CHAINRULE_MIRROR" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_place_that_can_not_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    done = cli(*QUICK, "--runs", "file", cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "file" in done.stderr
+
+
+def test_a_finished_run_can_be_looked_at_again(tmp_path: Path) -> None:
+    first = cli(*QUICK, cwd=tmp_path)
+    (run,) = (tmp_path / "runs").iterdir()
+    again = cli("train", "digits", "--resume", str(run))
+    assert accuracy_line(again.stdout) == accuracy_line(first.stdout)
+    assert "epoch" not in again.stdout
+
+
 def test_messages_in_chinese(tmp_path: Path) -> None:
     done = cli("train", "digits", "--lang", "zh", "--resume", "无", cwd=tmp_path, encoding="gbk")
     assert "这不是运行文件夹" in done.stderr

@@ -19,32 +19,31 @@ from chainrule.recipes.digit_pictures import drawn, save_picture, selected
 from chainrule.recipes.digits import choose
 from chainrule.train import RunFolder
 
+UCI = data.digits()
 QUICK = choose(epochs=8, hidden=32, dropout=0.0)
 
 
 def test_it_learns_to_read() -> None:
-    trained = digits.train(QUICK)
+    trained = digits.train(QUICK, UCI)
     assert trained.accuracy > 0.9
     assert trained.accuracy == np.mean(trained.predictions == data.digits().held_out.labels)
 
 
-def test_the_held_out_rows_teach_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    train, held_out = data.digits()
+def test_the_held_out_rows_teach_nothing() -> None:
+    train, held_out = UCI
     empty = replace(held_out, images=held_out.images * 0, labels=held_out.labels * 0)
 
-    def weights() -> list[Any]:
-        model = digits.train(replace(QUICK, epochs=1)).model
+    def weights(held_out: ImageSet) -> list[Any]:
+        model = digits.train(replace(QUICK, epochs=1), data.Split(train, held_out)).model
         return [value.numpy() for value in model.state_dict().values()]
 
-    with_them = weights()
-    monkeypatch.setitem(digits.SOURCES, "uci", lambda: data.Split(train, empty))
-    for one, other in zip(with_them, weights(), strict=True):
+    for one, other in zip(weights(held_out), weights(empty), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_the_seed_decides_everything() -> None:
     def weights(seed: int) -> bytes:
-        model = digits.train(replace(QUICK, epochs=1, seed=seed, dropout=0.5)).model
+        model = digits.train(replace(QUICK, epochs=1, seed=seed, dropout=0.5), UCI).model
         return b"".join(value.numpy().tobytes() for value in model.state_dict().values())
 
     assert weights(3) == weights(3)
@@ -54,7 +53,7 @@ def test_the_seed_decides_everything() -> None:
 def test_validation_rows_are_measured_and_not_learnt_from(tmp_path: Path) -> None:
     settings = replace(QUICK, epochs=1, validation=0.25)
     folder = digits.new_folder(settings, tmp_path)
-    digits.train(settings, folder)
+    digits.train(settings, UCI, folder)
     (record,) = folder.metrics()
     assert record["step"] == -(-(1438 - 360) // 32)
     assert 0 < record["validation_accuracy"] < 1
@@ -63,11 +62,11 @@ def test_validation_rows_are_measured_and_not_learnt_from(tmp_path: Path) -> Non
 def test_resume_by_the_folder_alone(tmp_path: Path) -> None:
     settings = replace(QUICK, epochs=2)
     folder = digits.new_folder(settings, tmp_path)
-    whole = digits.train(settings, folder)
+    whole = digits.train(settings, UCI, folder)
     folder.checkpoints()[-1].unlink()  # back to the end of epoch 1
     again = RunFolder(folder.path)
     assert digits.settings_of(again) == settings
-    resumed = digits.train(digits.settings_of(again), again, resume=True)
+    resumed = digits.train(digits.settings_of(again), UCI, again, resume=True)
     np.testing.assert_array_equal(resumed.predictions, whole.predictions)
     assert [record["epoch"] for record in again.metrics()] == [1, 2]
 
@@ -105,15 +104,14 @@ def test_misspelt_data() -> None:
         choose("minst")
 
 
-def test_a_short_epoch_of_mnist(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_epoch_of_mnist(data_dir: Path) -> None:
     train, held_out = data.mnist(data_dir)
 
     def part(images: ImageSet, rows: int) -> ImageSet:
         return replace(images, images=images.images[:rows], labels=images.labels[:rows])
 
     short = data.Split(part(train, 4000), part(held_out, 1000))
-    monkeypatch.setitem(digits.SOURCES, "mnist", lambda: short)
-    trained = digits.train(choose("mnist", epochs=1))
+    trained = digits.train(choose("mnist", epochs=1), short)
     assert trained.accuracy > 0.85
     assert "\n" in drawn(trained.held_out, trained.predictions, "utf-8")
 

@@ -19,7 +19,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.data import Batches
-from chainrule.errors import CheckpointError
+from chainrule.errors import CheckpointError, OptionError
 from chainrule.models import mlp
 from chainrule.tensor.tensor import Tensor
 from chainrule.train import Callback, RunFolder, Trainer, accuracy, measure
@@ -108,7 +108,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes, str]
     [
         (7, "SIGINT", 3),  # in the middle of an epoch
         (10, "SIGINT", 3),  # after the last batch of an epoch, before its line is written
-        (12, "SIGKILL", -signal.SIGKILL),  # a power cut: back to the end of the epoch before
+        (12, "SIGKILL", -9),  # a power cut: back to the end of the epoch before
     ],
 )
 def test_a_run_that_stops_and_goes_on_ends_in_the_same_bits(
@@ -240,6 +240,14 @@ def test_without_a_folder_ctrl_c_is_ctrl_c() -> None:
         trainer.run(epochs=1)
     assert trainer.step == 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_is_missing_is_named() -> None:
+    trainer, model, _ = made()
+    with pytest.raises(OptionError, match="folder must be"):
+        trainer.resume()
+    with pytest.raises(OptionError, match="score must be a function"):
+        Trainer(model, trainer.optimizer, lambda x: {}, trainer.batches, validation=trainer.batches)
 
 
 def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
