@@ -93,6 +93,7 @@ def chainrule(
     \b
       chainrule explain exam          one neuron, by hand: forward, loss, backward, update
       chainrule train digits          train a network on handwritten digits (seconds)
+      chainrule train perceptron      the first neuron that learned, and what it can't learn
       chainrule summary digits        its layers, shapes and parameters
     """
 
@@ -203,6 +204,36 @@ def train_digits(
     picture = folder.path / "predictions.png"
     digit_pictures.save_picture(picture, trained.held_out, trained.predictions)
     print(word("more_digits", language(), path=picture))
+
+
+@train.command("perceptron")
+def train_perceptron(
+    problem: Annotated[str, typer.Option(help="points, and, or, xor.")] = "points",
+    seed: Annotated[int, typer.Option(help="Another seed gives other points.")] = 0,
+    epochs: Annotated[int, typer.Option(help="Passes over the samples at most.")] = 100,
+    eta: Annotated[float, typer.Option(help="Learning rate.")] = 1.0,
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="PNG", help="Draw the samples and the boundary line into this file."),
+    ] = None,
+    lang: Lang = None,
+    debug: Debug = False,
+) -> None:
+    """Train Rosenblatt's perceptron by its own rule, on points that a line separates, or on XOR.
+
+    \b
+      chainrule train perceptron --picture boundary.png
+      chainrule train perceptron --problem xor
+    """
+    from chainrule.models.perceptron import plot_boundary
+    from chainrule.recipes import perceptron
+
+    trained = perceptron.train(problem, seed, epochs, eta)
+    print(trained.history.report())
+    print(perceptron.weights_line(trained.perceptron))
+    if picture:
+        plot_boundary(trained.perceptron, trained.x, trained.y, picture)
+        print(picture)
 
 
 # ------------------------------------------------------------------------------ summary

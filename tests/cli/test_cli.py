@@ -191,6 +191,21 @@ def test_summary_in_chinese_on_a_chinese_console() -> None:
         assert "隐藏层" in done.stdout
 
 
+def test_the_perceptron_and_its_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    done = cli("train", "perceptron", "--picture", "图 1.png", cwd=tmp_path, encoding="gbk")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Converged")
+    assert (tmp_path / "图 1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_perceptron_and_xor() -> None:
+    done = cli("train", "perceptron", "--problem", "xor")
+    assert done.returncode == 0
+    assert "Did not converge" in done.stdout
+    assert "3 of 4 samples right" in done.stdout
+
+
 # ------------------------------------------------------------------------------ explain
 
 
@@ -237,6 +252,7 @@ def test_explain_as_json_and_markdown() -> None:
         (["train", "digits", "--seed", "-1"], "seed must be in 0..2^64-1"),
         (["train", "digits", "--resume", "no such run"], "this is not a run folder"),
         (["train", "digits", "--resume", "x", "--lr", "1"], "--resume must be alone"),
+        (["train", "perceptron", "--problem", "xr"], "did you mean xor?"),
         (["summary", "digts"], "Did you mean 'digits'"),
         (["summary", "digits", "--hidden", "0"], "hidden must be at least 1"),
         (["summary", "digits", "--lang", "fr"], "Invalid value for '--lang'"),
