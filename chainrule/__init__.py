@@ -8,7 +8,8 @@ One graph is run, differentiated and explained::
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from chainrule.core.dtype import (
     bool_,
@@ -21,18 +22,59 @@ from chainrule.core.dtype import (
     uint8,
     uint32,
 )
-from chainrule.errors import ChainruleError
+from chainrule.errors import ChainruleError, closest
 from chainrule.run import executor, set_executor
+from chainrule.tensor import functions as _functions
 from chainrule.tensor.compile import compile
 from chainrule.tensor.functions import *  # noqa: F403
 from chainrule.tensor.state import manual_seed
 from chainrule.tensor.tensor import Tensor, tensor
 from chainrule.tensor.transforms import function, grad, gradcheck, no_grad, value_and_grad
 
+if TYPE_CHECKING:
+    from chainrule import data as data
+    from chainrule import nn as nn
+    from chainrule import optim as optim
+    from chainrule.explain.document import explain as explain
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "ChainruleError",
+    "Tensor",
+    "bool_",
+    "compile",
+    "default_dtype",
+    "executor",
+    "float32",
+    "float64",
+    "function",
+    "grad",
+    "gradcheck",
+    "int32",
+    "int64",
+    "manual_seed",
+    "no_grad",
+    "set_default_dtype",
+    "set_executor",
+    "tensor",
+    "uint8",
+    "uint32",
+    "value_and_grad",
+]
+__all__ += _functions.__all__
+
+# Packages that are imported when first asked for, so that ``import chainrule`` stays cheap.
+_PACKAGES = ("data", "explain", "models", "nn", "optim", "train")
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("explain", "profile"):
-        raise AttributeError(name)
-    raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    near = closest(name, [*__all__, *_PACKAGES])
+    hint = f"; did you mean {near}?" if near else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_PACKAGES])
