@@ -28,6 +28,8 @@ __all__ = [
     "InterruptedRun",
     "LabelTypeError",
     "LayerInputError",
+    "LeakedTensorError",
+    "ManyPlansWarning",
     "MissingFeatureError",
     "MissingModuleError",
     "MissingPackageError",
@@ -57,7 +59,7 @@ class Source(NamedTuple):
 
 
 def language() -> str:
-    """The language of messages: ``"zh"`` when ``CHAINRULE_LANG`` starts with ``zh``, else ``"en"``."""
+    """The language of messages: ``"zh"`` if ``CHAINRULE_LANG`` starts with ``zh``, else ``"en"``."""
     return "zh" if os.environ.get("CHAINRULE_LANG", "").lower().startswith("zh") else "en"
 
 
@@ -185,6 +187,21 @@ class TracedValueError(ChainruleError, RuntimeError):
     zh = (
         "{asked} 需要张量的数值,但在编译的步骤里还没有数值{detail}。",
         "把张量返回、在外面查看,用 cr.where(condition, a, b) 选择,或不用 cr.compile 调用该函数。",
+    )
+
+
+class LeakedTensorError(TracedValueError):
+    """A tensor made inside a compiled step, used after it."""
+
+    en = (
+        "this tensor was made inside a compiled step ({op}{where}) and kept after it; "
+        "it never gets a value.",
+        "return it from the step: loss, extra = step(x, y); "
+        "or call the function without cr.compile.",
+    )
+    zh = (
+        "这个张量是在编译的步骤里产生的({op}{where}),步骤结束后仍被保留;它不会有数值。",
+        "从步骤里返回它:loss, extra = step(x, y);或不用 cr.compile 调用该函数。",
     )
 
 
@@ -323,6 +340,16 @@ class VerifierError(ChainruleError, RuntimeError):
 
     en = ("the graph is not valid after {stage}: {problem}.", "please report this.")
     zh = ("经过 {stage} 之后图不合法:{problem}。", "请报告此问题。")
+
+
+class ManyPlansWarning(ChainruleWarning):
+    """A compiled function that is traced again and again; names what varies."""
+
+    en = (
+        "{name} was compiled {count} times, because {cause}; each time costs a new trace.",
+        "{mend}",
+    )
+    zh = ("{name} 已被编译 {count} 次,因为{cause_zh};每次都要重新追踪。", "{mend_zh}")
 
 
 class SoftmaxTwiceWarning(ChainruleWarning):

@@ -65,9 +65,14 @@ def _reached(order: Sequence[Node], targets: set[Node]) -> set[Node]:
     for node in order:
         differentiable = not isinstance(node.type, TensorType) or is_float(node.dtype)
         through = node.op.passes_gradient and any(child in reached for child in node.inputs)
-        if differentiable and (node in targets or through):
+        if differentiable and (node in targets or (through and not _made_under_no_grad(node))):
             reached.add(node)
     return reached
+
+
+def _made_under_no_grad(node: Node) -> bool:
+    """Its inputs need a gradient, and it does not."""
+    return not node.needs_grad and any(child.needs_grad for child in node.inputs)
 
 
 def _add(flowing: Cotangents, node: Node, index: int, part: Node | None) -> None:

@@ -107,6 +107,17 @@ def scope(name: str) -> Iterator[None]:
 
 
 @contextmanager
+def without_gradients() -> Iterator[None]:
+    """Nodes made inside need no gradient, whatever they are made from."""
+    before = place.gradients
+    place.gradients = False
+    try:
+        yield
+    finally:
+        place.gradients = before
+
+
+@contextmanager
 def derived_from(node: Node) -> Iterator[None]:
     """Nodes made inside come from ``node`` (a gradient, a body) and share its layer and line."""
     before = (place.scope, place.origin, place.source)
@@ -265,6 +276,9 @@ class Variable:
             self._read = None
         self.value = frozen(value)
         self.version += 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Variable, (self.value, self.name, self.trainable))
 
     def __repr__(self) -> str:
         return f"Variable({self.name or '?'}: {self.type})"

@@ -52,7 +52,19 @@ class Sequential(Module):
         setattr(self, list(self.named_children())[index][0], module)
 
 
-class ModuleList(Module):
+class _Container(Module):
+    """Modules that are called one by one: their names begin with the container's."""
+
+    def _child_scope(self, name: str) -> str:
+        return f"{self._scope}.{name}" if self._scope else name
+
+    def _name_scope(self, scope: str) -> None:
+        super()._name_scope(scope)
+        for name, child in self.named_children():
+            child._name_scope(self._child_scope(name))
+
+
+class ModuleList(_Container):
     """A list of modules, so that their parameters are found."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
@@ -77,13 +89,17 @@ class ModuleList(Module):
 
     def __getitem__(self, index: int | slice) -> Any:
         found = list(self.children())[index]
-        return ModuleList(found) if isinstance(found, list) else found
+        if not isinstance(found, list):
+            return found
+        part = ModuleList()
+        vars(part).update({str(i): module for i, module in enumerate(found)})  # names stay
+        return part
 
     def __setitem__(self, index: int, module: Module) -> None:
         setattr(self, str(range(len(self))[index]), module)
 
 
-class ModuleDict(Module):
+class ModuleDict(_Container):
     """A dict of modules, so that their parameters are found."""
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:

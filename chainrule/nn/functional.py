@@ -63,7 +63,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Each entry becomes 0 with probability p, and x / (1 - p) otherwise; x itself outside training.
+    """Each entry becomes 0 with probability p, else x / (1 - p); x itself outside training.
 
     Source: Srivastava et al., 2014.
     """
@@ -71,7 +71,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         raise OptionError(name="dropout p", expected="between 0 and 1", got=p, mend="")
     if not training or p == 0:
         return x
-    u = random_node(random.random_uniform, x.shape, x.dtype)
+    u = random_node(random.random_uniform, x.shape, dtype=x.dtype)
     return wrap(functions.dropout(x.node, u, p=float(p)))
 
 
@@ -128,12 +128,16 @@ def mse_loss(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor
     Raises:
         ShapeError: the shapes differ; broadcasting here is nearly always a mistake.
     """
-    return wrap(functions.mse_loss(prediction.node, _target(prediction, target), reduction=reduction))
+    return wrap(
+        functions.mse_loss(prediction.node, _target(prediction, target), reduction=reduction)
+    )
 
 
 def l1_loss(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """L = mean of |y-hat - y|."""
-    return wrap(functions.l1_loss(prediction.node, _target(prediction, target), reduction=reduction))
+    return wrap(
+        functions.l1_loss(prediction.node, _target(prediction, target), reduction=reduction)
+    )
 
 
 def binary_cross_entropy(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor:
@@ -143,7 +147,7 @@ def binary_cross_entropy(prediction: Tensor, target: Any, reduction: str = "mean
 
 
 def binary_cross_entropy_with_logits(z: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """Binary cross-entropy of sigmoid(z), exact for large scores; its gradient is sigmoid(z) - y."""
+    """Binary cross-entropy of sigmoid(z), exact for large z; its gradient is sigmoid(z) - y."""
     node = _target(z, target)
     return wrap(functions.binary_cross_entropy_with_logits(z.node, node, reduction=reduction))
 
@@ -169,6 +173,7 @@ def cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") -> Tenso
 def nll_loss(log_probabilities: Tensor, labels: Any, reduction: str = "mean") -> Tensor:
     """L = -(log-probability of the label): cross-entropy after ``log_softmax``."""
     target = labels if isinstance(labels, Tensor) else tensor(labels)
+    functions.check_reduction(reduction)
     if is_float(target.dtype):
         raise LabelTypeError(op="nll_loss", got=target.dtype, shape=target.shape)
     dim = 1 if log_probabilities.ndim > 1 else 0
@@ -178,7 +183,7 @@ def nll_loss(log_probabilities: Tensor, labels: Any, reduction: str = "mean") ->
 
 
 def _warn_of_softmax(node: Node) -> None:
-    while node.op.name in ("reshape", "cast", "pick"):
+    while node.op.name in ("reshape", "cast", "pick") and node.inputs:
         node = node.inputs[0]
     if node.op.name == "softmax":
         warning = SoftmaxTwiceWarning(op="softmax").at(".".join(node.scope), node.source)

@@ -1,4 +1,4 @@
-"""Losses as modules: ``loss(prediction, target)``. See :mod:`chainrule.nn.functional` for formulas."""
+"""Losses as modules: ``loss(prediction, target)``; formulas: :mod:`chainrule.nn.functional`."""
 
 from __future__ import annotations
 

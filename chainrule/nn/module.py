@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -34,10 +34,19 @@ class Parameter(VariableTensor):
 class Buffer(VariableTensor):
     """A tensor that is kept with a module but not learned, such as running statistics."""
 
-    __slots__ = ()
+    __slots__ = ("persistent",)
 
     def __init__(self, data: Any, persistent: bool = True) -> None:
+        """``persistent=False`` leaves it out of :meth:`Module.state_dict`."""
         super().__init__(Variable(to_array(data), "", trainable=False))
+        self.persistent = persistent
+
+
+class Keys(NamedTuple):
+    """What :meth:`Module.load_state_dict` did not find a partner for."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 class Module:
@@ -65,12 +74,19 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Module):
-            object.__setattr__(value, "_scope", name)
+            value._name_scope(self._child_scope(name))
         elif isinstance(value, Parameter | Buffer):
             value.variable.name = name
-        if not place.trace:
+        if not place.trace and vars(self).get(name, self) is not value:
             Epoch.bump()
         object.__setattr__(self, name, value)
+
+    def _child_scope(self, name: str) -> str:
+        """What a module inside is called in messages, after the names of those that call it."""
+        return name
+
+    def _name_scope(self, scope: str) -> None:
+        object.__setattr__(self, "_scope", scope)
 
     def __delattr__(self, name: str) -> None:
         Epoch.bump()
@@ -141,9 +157,9 @@ class Module:
         """Assign a module under a name made at run time."""
         setattr(self, name, module)
 
-    def register_buffer(self, name: str, value: Any) -> None:
+    def register_buffer(self, name: str, value: Any, persistent: bool = True) -> None:
         """Assign a buffer (PyTorch's way to write ``self.name = Buffer(value)``)."""
-        setattr(self, name, None if value is None else Buffer(value))
+        setattr(self, name, None if value is None else Buffer(value, persistent))
 
     def register_parameter(self, name: str, value: Parameter | None) -> None:
         """Assign a parameter under a name made at run time."""
@@ -160,9 +176,14 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Training mode: dropout drops, batch norm measures."""
+        return self._mark("training", mode)
+
+    def _mark(self, flag: str, value: bool) -> Self:
+        """Set a flag on every module inside; compiled steps notice when one changed."""
         for module in self.modules():
-            object.__setattr__(module, "training", mode)
-        Epoch.bump()
+            if getattr(module, flag) != value:
+                object.__setattr__(module, flag, value)
+                Epoch.flip((id(module), flag))
         return self
 
     def eval(self) -> Self:
@@ -177,15 +198,11 @@ class Module:
 
     def freeze(self) -> Self:
         """Stop learning everything inside. Frozen means frozen: statistics do not drift either."""
-        for module in self.modules():
-            object.__setattr__(module, "frozen", True)
-        return self.requires_grad_(False)
+        return self._mark("frozen", True).requires_grad_(False)
 
     def unfreeze(self) -> Self:
         """Learn everything inside again."""
-        for module in self.modules():
-            object.__setattr__(module, "frozen", False)
-        return self.requires_grad_(True)
+        return self._mark("frozen", False).requires_grad_(True)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients; harmless, since ``optimizer.step()`` does it too."""
@@ -204,11 +221,11 @@ class Module:
             if is_device(target):
                 require_cpu(target)
                 continue
-            dtype = as_dtype(target)
+            kind = as_dtype(target)
             current().flush()
-            for _, value in (*self.named_parameters(), *self.named_buffers()):
+            for value in (*self.parameters(), *self.buffers()):
                 if is_float(value.dtype):
-                    value.variable.commit(value.variable.value.astype(dtype))
+                    value.variable.commit(value.variable.value.astype(kind))
             Epoch.bump()
         return self
 
@@ -230,33 +247,43 @@ class Module:
         """A snapshot of every parameter and buffer by path: later training does not change it."""
         return {name: tensor(value.numpy()) for name, value in self._state()}
 
-    def _state(self) -> Iterator[tuple[str, VariableTensor]]:
-        """As PyTorch orders it: each module's own values, then its children's."""
-        for path, module in self.named_modules():
-            own = vars(module).items()
-            for kind in (Parameter, Buffer):
-                for name, value in own:
-                    if isinstance(value, kind):
-                        yield f"{path}.{name}" if path else name, value
+    def _state(self, prefix: str = "") -> Iterator[tuple[str, VariableTensor]]:
+        """As PyTorch orders it: parameters, buffers, then the modules inside.
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        What stands at two places comes twice.
+        """
+        for kind in (Parameter, Buffer):
+            for name, value in vars(self).items():
+                if isinstance(value, kind) and getattr(value, "persistent", True):
+                    yield f"{prefix}{name}", value
+        for name, child in self.named_children():
+            yield from child._state(f"{prefix}{name}.")
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Keys:
         """Take values over from a state dict; nothing changes unless everything fits.
 
         Args:
             state: arrays or tensors by path.
             strict: refuse missing and unknown keys (shapes must fit always).
 
+        Returns:
+            The keys that were missing, and those that are unknown.
+
         Raises:
             StateDictError: names every key and shape that does not fit.
         """
         own = dict(self._state())
+        keys = Keys(
+            [key for key in own if key not in state], [key for key in state if key not in own]
+        )
         lines = []
         if strict:
-            lines += [f"    missing key {key}" for key in own if key not in state]
-            for key in state:
-                if key not in own:
-                    near = closest(key, own)
-                    lines.append(f"    unknown key {key}" + (f" (did you mean {near}?)" if near else ""))
+            lines += [f"    missing key {key}" for key in keys.missing_keys]
+            for key in keys.unexpected_keys:
+                near = closest(key, own)
+                lines.append(
+                    f"    unknown key {key}" + (f" (did you mean {near}?)" if near else "")
+                )
         arrays = {key: np.asarray(state[key]) for key in own if key in state}
         for key, array in arrays.items():
             if array.shape != own[key].shape:
@@ -270,6 +297,7 @@ class Module:
         current().flush()
         for key, array in arrays.items():
             own[key].variable.commit(array.astype(own[key].dtype))
+        return keys
 
     # ------------------------------------------------------------------ printing
 

@@ -7,36 +7,75 @@ Variables are read and written by the graph; the writes are committed together w
 from __future__ import annotations
 
 import functools
+import itertools
 import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MethodType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.core.dtype import default_dtype
-from chainrule.core.graph import Array, Graph, Node, TensorType, Variable, walk
+from chainrule.core.dtype import default_dtype, float64
+from chainrule.core.graph import (
+    Array,
+    Graph,
+    Node,
+    TensorType,
+    Variable,
+    caller,
+    place,
+    walk,
+)
 from chainrule.core.op import input
 from chainrule.core.rewrite import expand
 from chainrule.core.simplify import simplify
+from chainrule.errors import ManyPlansWarning, OptionError
 from chainrule.run import Plan, executor, prepare
-from chainrule.tensor.state import Epoch, Trace, current, eager, generator, refuse_traced, tracing
-from chainrule.tensor.tensor import Tensor, tensor, wrap
+from chainrule.tensor.state import Epoch, Trace, current, eager, owned, refuse_traced, tracing
+from chainrule.tensor.tensor import Number, Tensor, tensor, wrap
+from chainrule.tensor.variable import VariableTensor
 
 _PLANS_KEPT = 32
-_MANY_SHAPES = 9
+_MANY_PLANS = 9
+
+
+class Key(NamedTuple):
+    """What a trace depends on besides the values: another key is another trace.
+
+    Attributes:
+        structure: the containers of the arguments, with the static values in them.
+        types: shape and element type of each dynamic value.
+        epoch: moves with train, eval, freeze and edits of modules.
+        graded: the variables that come in with a gradient.
+        setting: executor, default float type, whether gradients are on.
+    """
+
+    structure: Hashable
+    types: tuple[TensorType, ...]
+    epoch: Hashable
+    graded: tuple[Variable, ...]
+    setting: Hashable
 
 
 @dataclass
 class Entry:
-    """One traced shape of a compiled function."""
+    """One trace of a compiled function.
+
+    Attributes:
+        graph: inputs are the dynamic arguments, the gradients that come in, what was captured.
+        plan: runs the graph.
+        captured: arrays of tensors from outside that the function used.
+        structure, outputs: the containers that are returned, and how many tensors are in them.
+        graded: the variables that have a gradient afterwards.
+    """
 
     graph: Graph
     plan: Plan
     captured: list[Array]
-    outputs: int
     structure: Any
+    outputs: int
     graded: list[Variable]
 
 
@@ -44,45 +83,53 @@ class Compiled:
     """A function that is traced once per key; see :func:`compile`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
         self._function = function
-        self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
-        self._shapes: set[Hashable] = set()
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
+        self._traces = 0
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_function"], name)  # a compiled module has its parameters
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if isinstance(current(), Trace):
             return self._function(*args, **kwargs)
         leaves: list[Any] = []
         structure = _flatten((args, kwargs), leaves)
-        tensors = [leaf if isinstance(leaf, Tensor) else tensor(leaf, _float(leaf)) for leaf in leaves]
-        eager.evaluate([leaf.node for leaf in tensors])
-        shapes = tuple(leaf._node.type for leaf in tensors)
+        tensors = [tensor(x, _float(x)) if not isinstance(x, Tensor) else x for x in leaves]
+        eager.evaluate([*(x.node for x in tensors), *eager.grads.values()])
+        types = tuple(TensorType(x.shape, x.dtype) for x in tensors)
         graded = tuple(eager.grads)  # their order is the order of inputs
-        key = (structure, shapes, Epoch.value, graded, executor(), default_dtype())
+        setting = (executor(), default_dtype(), place.gradients)
+        key = Key(structure, types, Epoch.value, graded, setting)
         entry = self._entries.get(key)
         if entry is None:
-            self._warn_of_many((structure, shapes), shapes)
-            entry = self._entries[key] = self._trace(args, kwargs, tensors)
+            entry = self._trace(args, kwargs, tensors)
+            self._entries[key] = entry
+            self._warn_of_many()
             if len(self._entries) > _PLANS_KEPT:
                 self._entries.popitem(last=False)
         self._entries.move_to_end(key)
-        return self._run(entry, [leaf._value("a compiled step") for leaf in tensors])
+        return self._run(entry, [x._value("a compiled step") for x in tensors])
 
     # ------------------------------------------------------------------ tracing
 
     def _trace(self, args: Any, kwargs: Any, tensors: list[Tensor]) -> Entry:
-        held_grads = dict(eager.grads)
-        eager.evaluate(list(held_grads.values()))
         with tracing() as trace:
-            holes = [input(x._node.tensor_type, f"argument {i}") for i, x in enumerate(tensors)]
-            grads = {v: input(node.tensor_type, "grad") for v, node in held_grads.items()}
+            holes = [
+                input(TensorType(x.shape, x.dtype), f"argument {i}") for i, x in enumerate(tensors)
+            ]
+            grads = {v: input(node.tensor_type, "grad") for v, node in eager.grads.items()}
             trace.grads = dict(grads)
             filled = iter(holes)
-            call_args, call_kwargs = _map((args, kwargs), lambda _: wrap(next(filled)))
+            call_args, call_kwargs = _map((args, kwargs), lambda x: _hole(x, next(filled)))
             returned = self._function(*call_args, **call_kwargs)
-            outputs: list[Any] = []
-            structure = _flatten(returned, outputs)
-            nodes = [x.node if isinstance(x, Tensor) else tensor(x).node for x in outputs]
+            outputs: list[Tensor] = []
+            structure = _collect(returned, outputs)
+            nodes = [x.node for x in outputs]
             writes = trace.writes()
             left = dict(trace.grads)
         wanted = [*nodes, *left.values()]
@@ -90,8 +137,8 @@ class Compiled:
         captured = self._captured(wanted, writes, given, trace)
         graph = Graph([*given, *captured], wanted, writes)
         graph = simplify(expand(graph, keep=_with_evaluation()))
-        arrays = [node.value for node in captured if node.value is not None]
-        return Entry(graph, prepare(graph), arrays, len(nodes), structure, list(left))
+        arrays = [_array(node) for node in captured]
+        return Entry(graph, prepare(graph), arrays, structure, len(nodes), list(left))
 
     def _captured(
         self, wanted: list[Node], writes: dict[Variable, Node], given: list[Node], trace: Trace
@@ -111,40 +158,109 @@ class Compiled:
     # ------------------------------------------------------------------ running
 
     def _run(self, entry: Entry, arrays: list[Array]) -> Any:
-        held = [node.value for node in eager.grads.values()]
-        inputs = [*arrays, *(array for array in held if array is not None), *entry.captured]
-        results = entry.plan(inputs, [variable.value for variable in entry.graph.reads])
         graph = entry.graph
-        for variable, array in zip(graph.writes, results[len(graph.outputs) :], strict=True):
-            variable.commit(array)
+        held = [_array(node) for node in eager.grads.values()]
+        inputs = [*arrays, *held, *entry.captured]
+        with eager.lock:
+            results = entry.plan(inputs, [variable.value for variable in graph.reads])
+            for variable, array in zip(graph.writes, results[len(graph.outputs) :], strict=True):
+                variable.commit(array)
         made = [
-            wrap(input(TensorType(array.shape, array.dtype), value=_frozen(array)))
+            wrap(input(TensorType(array.shape, array.dtype), value=owned(array)))
             for array in results[: len(graph.outputs)]
         ]
         eager.grads.clear()
         for variable, x in zip(entry.graded, made[entry.outputs :], strict=True):
             eager.grads[variable] = x.node
-        filled = iter(made[: entry.outputs])
-        return _fill(entry.structure, filled)
+        return _fill(entry.structure, iter(made))
 
-    def _warn_of_many(self, key: Hashable, shapes: tuple[Any, ...]) -> None:
-        self._shapes.add(key)
-        if len(self._shapes) == _MANY_SHAPES:
-            name = getattr(self._function, "__name__", "step")
-            warnings.warn(
-                f"{name} was compiled for {_MANY_SHAPES} different shapes, lately "
-                f"{', '.join(map(str, shapes))}; every new shape is a new plan. "
-                "Pad or drop the last, smaller batch (drop_last=True).",
-                stacklevel=3,
-            )
+    def _warn_of_many(self) -> None:
+        self._traces += 1
+        if self._traces == _MANY_PLANS:
+            name = getattr(self._function, "__name__", "the function")
+            cause, mend = _variation(list(self._entries))
+            warning = ManyPlansWarning(
+                name=name, count=_MANY_PLANS,
+                cause=cause[0], cause_zh=cause[1], mend=mend[0], mend_zh=mend[1],
+            )  # fmt: skip
+            warnings.warn(warning.at("", caller()), stacklevel=3)
+
+
+Words = tuple[str, str]  # in English and in Chinese
+
+
+def _variation(keys: Sequence[Key]) -> tuple[Words, Words]:
+    """What varies most often from one key to the next, and what to do about it."""
+    changes: Counter[tuple[str, int]] = Counter()
+    for before, after in itertools.pairwise(keys):
+        if before.structure != after.structure:
+            changes["structure", 0] += 1
+        elif before.types != after.types:
+            for index, (a, b) in enumerate(zip(before.types, after.types, strict=True)):
+                changes["type", index] += a != b
+        elif before.epoch != after.epoch:
+            changes["epoch", 0] += 1
+    (kind, index), _ = changes.most_common(1)[0] if changes else (("other", 0), 0)
+    if kind == "type":
+        return _varying_axis([key.types[index] for key in keys if index < len(key.types)], index)
+    if kind == "structure":
+        return (
+            (
+                "a whole number, string or container among the arguments changes",
+                "参数中的整数、字符串或容器在变化",
+            ),
+            (
+                "pass a counter as a float or a tensor, which are values, not part of the plan",
+                "计数之类的数用浮点数或张量传入:它们是数值,不属于计划",
+            ),
+        )  # fmt: skip
+    if kind == "epoch":
+        return (
+            ("a module changes between the calls (train, eval, freeze, or an attribute)",
+             "两次调用之间模块在变化(train、eval、freeze 或属性)"),
+            ("call train() and eval() once per epoch, not once per batch",
+             "train() 和 eval() 每轮调用一次,不要每批都调用"),
+        )  # fmt: skip
+    return (("settings change between the calls", "两次调用之间设置在变化"), ("", ""))
+
+
+def _varying_axis(types: Sequence[TensorType], index: int) -> tuple[Words, Words]:
+    shapes = [type.shape for type in types]
+    names = f"argument {index}", f"参数 {index}"
+    if len({len(shape) for shape in shapes}) > 1 or len(set(shapes)) == 1:
+        return (f"the type of {names[0]}", f"{names[1]}的类型"), ("", "")
+    axis = max(range(len(shapes[0])), key=lambda dim: len({shape[dim] for shape in shapes}))
+    lengths = ", ".join(str(shape[axis]) for shape in shapes[:4]) + " ..."
+    cause = (
+        f"axis {axis} of {names[0]} has many lengths ({lengths})",
+        f"{names[1]}的第 {axis} 轴有多种长度({lengths})",
+    )
+    return cause, (
+        "drop the last, smaller batch (drop_last=True), or pad this axis to a few fixed lengths",
+        "丢掉最后较小的一批(drop_last=True),或把这个轴补齐到少数几种固定长度",
+    )
 
 
 def compile(function: Callable[..., Any]) -> Compiled:
     """Trace a function once per shape of its arguments; later calls run the graph alone.
 
     Inside, everything but the values behaves as outside: forward, ``loss.backward()``,
-    ``optimizer.step()``. Python code in it (``print``, appends to lists) happens once, while
-    tracing; asking for a value raises :class:`~chainrule.errors.TracedValueError`.
+    ``optimizer.step()``; the results have the same bits. Python code in it (``print``, appends to
+    lists, random numbers of other libraries) happens once, while tracing.
+
+    Args:
+        function: tensors, arrays and floats among its arguments, inside lists, tuples and dicts
+            too, are values; whole numbers, booleans, strings and other objects are part of the
+            plan, as are shapes, element types, and the mode of modules. The 32 plans used last are
+            kept.
+
+    Returns:
+        The function. A tensor that goes in or comes out is data: no gradient flows through it, so
+        ``backward()`` belongs inside. Parameters may be used, and passed, freely.
+
+    Raises:
+        TracedValueError: the function asks for a value (``item``, ``if x > 0``).
+        ManyPlansWarning: at the ninth plan; it names what varies.
 
     Example:
         >>> import chainrule as cr
@@ -164,31 +280,42 @@ def _with_evaluation() -> frozenset[str]:
 
 
 def _float(leaf: Any) -> Any:
-    return default_dtype() if isinstance(leaf, float) else None
+    return float64 if isinstance(leaf, float) else None
 
 
-def _frozen(array: Array) -> Array:
-    if array.base is not None or array.flags.writeable:
-        array = np.array(array)
-    array.flags.writeable = False
-    return array
+def _array(node: Node) -> Array:
+    """The array of an evaluated node."""
+    if node.value is None:
+        value: Array = node.attrs["variable"].value
+        return value
+    return node.value
 
 
 # ------------------------------------------------------------------------ nested containers
 
 
-class _Hole:
+class _Mark:
     """Stands for a dynamic value inside a structure."""
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+
     def __repr__(self) -> str:
-        return "*"
+        return self.name
 
 
-_HOLE = _Hole()
+_TENSOR, _NUMBER = _Mark("tensor"), _Mark("number")
 
 
 def _is_dynamic(value: Any) -> bool:
-    return isinstance(value, Tensor | np.ndarray | np.generic | float)
+    if isinstance(value, Tensor):
+        return not isinstance(value, VariableTensor)  # a variable is itself, not its value
+    return isinstance(value, np.ndarray | np.generic | float)
+
+
+def _hole(value: Any, node: Node) -> Tensor:
+    """What the function is given in place of a dynamic value."""
+    return Number(node) if isinstance(value, float) else wrap(node)
 
 
 def _map(value: Any, change: Callable[[Any], Any]) -> Any:
@@ -197,34 +324,56 @@ def _map(value: Any, change: Callable[[Any], Any]) -> Any:
         return change(value)
     if isinstance(value, dict):
         return {key: _map(item, change) for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*[_map(item, change) for item in value])
     if isinstance(value, list | tuple):
-        return type(value)(_map(item, change) for item in value)
+        return _rebuilt(type(value), [_map(item, change) for item in value])
     return value
 
 
+def _rebuilt(kind: type, items: list[Any]) -> Any:
+    return kind(*items) if hasattr(kind, "_fields") else kind(items)
+
+
 def _flatten(value: Any, leaves: list[Any]) -> Any:
-    """The dynamic values, in order; returned: a hashable structure with holes."""
+    """The dynamic values, in order; returned: a hashable structure with marks in their places."""
     if _is_dynamic(value):
         leaves.append(value)
-        return _HOLE
+        return _NUMBER if isinstance(value, float) else _TENSOR
     if isinstance(value, dict):
         return (dict, tuple((key, _flatten(item, leaves)) for key, item in value.items()))
     if isinstance(value, list | tuple):
         return (type(value), tuple(_flatten(item, leaves) for item in value))
-    hash(value)
-    return (None, (type(value), value))
+    if isinstance(value, VariableTensor):
+        return (VariableTensor, value.variable)
+    try:
+        hash(value)
+    except TypeError:
+        raise OptionError(
+            name="an argument of a compiled function",
+            expected="a tensor, array, number, string, or a list, tuple or dict of them",
+            got=type(value).__name__,
+            mend="pass its parts, or read it from inside the function",
+        ) from None
+    return (type(value), value)
 
 
-def _fill(structure: Any, values: Any) -> Any:
-    """The containers of a structure with values in its holes."""
-    if structure is _HOLE:
+def _collect(value: Any, tensors: list[Tensor]) -> Any:
+    """The tensors of what is returned, in order; returned: its structure with marks."""
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return _TENSOR
+    if isinstance(value, dict):
+        return {key: _collect(item, tensors) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return _rebuilt(type(value), [_collect(item, tensors) for item in value])
+    return value
+
+
+def _fill(structure: Any, values: Iterator[Tensor]) -> Any:
+    """The containers of a structure with tensors in the places of the marks."""
+    if structure is _TENSOR:
         return next(values)
-    kind, items = structure
-    if kind is None:
-        return items[1]
-    if kind is dict:
-        return {key: _fill(item, values) for key, item in items}
-    filled = [_fill(item, values) for item in items]
-    return kind(*filled) if hasattr(kind, "_fields") else kind(filled)
+    if isinstance(structure, dict):
+        return {key: _fill(item, values) for key, item in structure.items()}
+    if isinstance(structure, list | tuple):
+        return _rebuilt(type(structure), [_fill(item, values) for item in structure])
+    return structure

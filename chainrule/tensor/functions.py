@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.core.dtype import as_dtype, default_dtype, int64
+from chainrule.core.dtype import as_dtype, default_dtype, float64, int64
 from chainrule.core.graph import Node
 from chainrule.core.op import Op, as_node
 from chainrule.core.ops import arithmetic, functions, linear, random, reduction, shape
 from chainrule.tensor.state import random_node
-from chainrule.tensor.tensor import Tensor, _spread, operand_node, tensor, wrap
+from chainrule.tensor.tensor import Tensor, _spread, apply, need_node, tensor, wrap
 
 __all__ = [
     "full", "zeros", "ones", "zeros_like", "ones_like", "full_like", "arange", "linspace",
@@ -101,13 +101,13 @@ def eye(n: int, *, dtype: object = None) -> Tensor:
 def rand(*size: Any, dtype: object = None, requires_grad: bool = False) -> Tensor:
     """Uniform numbers in [0, 1)."""
     kind = as_dtype(dtype) if dtype is not None else default_dtype()
-    return _leaf(random_node(random.random_uniform, _spread(size), kind), requires_grad)
+    return _leaf(random_node(random.random_uniform, _spread(size), dtype=kind), requires_grad)
 
 
 def randn(*size: Any, dtype: object = None, requires_grad: bool = False) -> Tensor:
     """Normal numbers, mean 0, standard deviation 1."""
     kind = as_dtype(dtype) if dtype is not None else default_dtype()
-    return _leaf(random_node(random.random_normal, _spread(size), kind), requires_grad)
+    return _leaf(random_node(random.random_normal, _spread(size), dtype=kind), requires_grad)
 
 
 def rand_like(x: Tensor) -> Tensor:
@@ -125,13 +125,18 @@ def randint(low: int, high: int | None = None, size: Any = (), *, dtype: object 
     if isinstance(high, tuple | list):
         high, size = None, high
     low, high = (0, low) if high is None else (low, high)
-    unit = rand(*size, dtype="float64")
+    unit = _words(size).to(float64) * 2.0**-32
     return (unit * (high - low)).floor().to(dtype or int64) + low
 
 
 def randperm(n: int) -> Tensor:
     """0 ... n - 1 in random order."""
-    return wrap(reduction.sort(rand(n, dtype="float64").node)[1])
+    return sort(_words((n,))).indices
+
+
+def _words(size: Sequence[int]) -> Tensor:
+    """32 random bits per entry."""
+    return wrap(random_node(random.random_bits, tuple(size)))
 
 
 # ---------------------------------------------------------------------------------- choosing
@@ -144,28 +149,23 @@ class MaxResult(NamedTuple):
     indices: Tensor
 
 
-def _node(x: Any) -> Node:
-    found = operand_node(x)
-    return found if isinstance(found, Node) else as_node(found)
-
-
 def where(condition: Any, a: Any, b: Any) -> Tensor:
     """``a`` where the condition holds, ``b`` elsewhere."""
-    return wrap(arithmetic.where(_node(condition), operand_node(a), operand_node(b)))
+    return apply(arithmetic.where, condition, a, b)
 
 
 def maximum(a: Any, b: Any) -> Tensor:
     """The larger of two, entry by entry; ties share the gradient."""
-    return wrap(arithmetic.maximum(operand_node(a), operand_node(b)))
+    return apply(arithmetic.maximum, a, b)
 
 
 def minimum(a: Any, b: Any) -> Tensor:
     """The smaller of two, entry by entry; ties share the gradient."""
-    return wrap(arithmetic.minimum(operand_node(a), operand_node(b)))
+    return apply(arithmetic.minimum, a, b)
 
 
-def _winner(x: Tensor, dim: int, keepdim: bool, sign: int) -> MaxResult:
-    best = reduction.argmax(x.node if sign > 0 else -x.node, dim, keepdim=True)
+def _winner(x: Tensor, dim: int, keepdim: bool, choose: Callable[..., Node]) -> MaxResult:
+    best = choose(x.node, dim, keepdim=True)
     values = shape.gather(x.node, dim, best)
     if not keepdim:
         values, best = shape.squeeze(values, dim), shape.squeeze(best, dim)
@@ -176,26 +176,23 @@ def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest entry; with ``dim``, ``(values, indices)`` of the first winners along it."""
     if isinstance(dim, Tensor):
         return maximum(x, dim)
-    return x.amax() if dim is None else _winner(x, dim, keepdim, 1)
+    return x.amax() if dim is None else _winner(x, dim, keepdim, reduction.argmax)
 
 
 def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest entry; with ``dim``, ``(values, indices)`` of the first winners along it."""
     if isinstance(dim, Tensor):
         return minimum(x, dim)
-    return x.amin() if dim is None else _winner(x, dim, keepdim, -1)
+    return x.amin() if dim is None else _winner(x, dim, keepdim, reduction.argmin)
 
 
 def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Entries kept within bounds; the gradient is 1 inside and at the bounds, else 0."""
-    node = x.node
     if min is not None:
-        bound = operand_node(min)
-        node = arithmetic.where(arithmetic.less(node, bound), bound, node)
+        x = where(x < min, min, x)
     if max is not None:
-        bound = operand_node(max)
-        node = arithmetic.where(arithmetic.less(bound, node), bound, node)
-    return wrap(node)
+        x = where(max < x, max, x)
+    return x
 
 
 def sort(x: Tensor, dim: int = -1, descending: bool = False) -> MaxResult:
@@ -236,12 +233,12 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
 def lifted(op: Op, doc: str) -> Callable[[Any], Tensor]:
     """An elementwise op as a function of a tensor."""
 
-    def apply(x: Any) -> Tensor:
-        return wrap(op(_node(x)))
+    def call(x: Any) -> Tensor:
+        return wrap(op(need_node(x)))
 
-    apply.__name__ = apply.__qualname__ = op.name
-    apply.__doc__ = doc
-    return apply
+    call.__name__ = call.__qualname__ = op.name
+    call.__doc__ = doc
+    return call
 
 
 exp = lifted(arithmetic.exp, "e to the power of each entry.")

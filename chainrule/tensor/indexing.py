@@ -1,7 +1,7 @@
 """``x[...]`` and ``x.at[...]``: NumPy's indexing, lowered to slices, takes and puts.
 
-Supported: whole numbers, slices (any step), ``...``, ``None``, one whole-number tensor or list on any
-axis, several of equal shape on neighbouring axes, and boolean masks outside compiled steps.
+Supported: whole numbers, slices (any step), ``...``, ``None``, one whole-number tensor or list on
+any axis, several of equal shape on neighbouring axes, and boolean masks outside compiled steps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from chainrule.core.graph import Node, Shape
 from chainrule.core.op import lift
 from chainrule.core.ops import arithmetic, shape
 from chainrule.errors import IndexRangeError, ShapeError
-from chainrule.tensor.tensor import Tensor, operand_node, tensor, wrap
+from chainrule.tensor.tensor import Tensor, operand_nodes, tensor, wrap
 
 
 @dataclass
@@ -79,7 +79,7 @@ def _merge(node: Node, arrays: list[tuple[int, Node]]) -> tuple[Node, Node, int]
 
 def _checked(high: Node, low: Node, size: int) -> Node:
     """``high + low``, made negative (so that it is refused) where ``low`` is outside its axis."""
-    inside = (low < size) & (0 <= low)
+    inside = (low < size) & (low >= 0)
     return arithmetic.where(inside, high + low, -1)
 
 
@@ -188,7 +188,7 @@ class At:
         return self._changed(value, lambda old, new: old * new)
 
     def _value(self, value: Any, to: Shape) -> Node:
-        node = operand_node(value)
+        node = operand_nodes(self._x, value)[1]
         return shape.broadcast_to(lift(node, self._x.dtype), to)
 
     def _changed(self, value: Any, change: Callable[[Node, Node], Node]) -> Tensor:

@@ -3,6 +3,9 @@
 Outside ``compile`` the program is lazy: a tensor is a node, and asking for a number evaluates it
 together with every pending write of a variable. Inside, a :class:`Trace` collects the same reads,
 writes and draws, and becomes one graph.
+
+Threads: each has its own trace; the state outside traces is one for all of them, and a lock keeps
+its evaluations, writes and draws whole; these come in the order in which the threads happen to run.
 """
 
 from __future__ import annotations
@@ -10,15 +13,19 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, MutableMapping, Sequence
 
 import numpy as np
 
 from chainrule.core.dtype import DType, int64
 from chainrule.core.graph import Array, Graph, Node, Shape, Variable, place, walk
 from chainrule.core.op import Op, written
-from chainrule.errors import TracedValueError
+from chainrule.errors import ChainruleError, LeakedTensorError
 from chainrule.run import prepare
+
+# So many new tensors may wait for an evaluation; then those still held are evaluated, so that a
+# long loop which never looks at a number keeps neither its graph nor its data.
+_WAITING = 4096
 
 
 class State:
@@ -28,6 +35,26 @@ class State:
         self.pending: dict[Variable, Node] = {}
         self.grads: MutableMapping[Variable, Node] = weakref.WeakKeyDictionary()
         self.draws = 0
+        self.live: set[Node] = set()
+        self.waiting = 0
+        self.lock = threading.RLock()
+
+    # ------------------------------------------------------------------ tensors
+
+    def hold(self, node: Node) -> None:
+        """A tensor stands for the node from now on."""
+        node.holders += 1
+        if node.value is None and not node.trace:
+            self.live.add(node)
+            self.waiting += 1
+            if self.waiting > _WAITING and not place.trace:
+                self.settle()
+
+    def release(self, node: Node) -> None:
+        """A tensor no longer stands for the node."""
+        node.holders -= 1
+        if not node.holders:
+            self.live.discard(node)
 
     # ------------------------------------------------------------------ variables
 
@@ -45,19 +72,25 @@ class State:
         A second write to one variable evaluates what is pending first, so that a loop which never
         looks at a number does not grow its graph without end.
         """
-        if variable in self.pending:
-            self.settle()
-        self.pending[variable] = written(node, variable)
+        with self.lock:
+            if variable in self.pending:
+                self.settle()
+            self.pending[variable] = written(node, variable)
 
     def settle(self) -> None:
-        """Outside traces, evaluate what is pending."""
-        self.flush()
+        """Evaluate what is pending, and every tensor that the program still holds.
+
+        A held tensor that can't be evaluated raises when it is asked for.
+        """
+        self.waiting = 0
+        self._commit([*self.live, *self.grads.values()])
 
     def random(self, op: Op, shape: Shape, **attrs: object) -> Node:
         """A node of random numbers that no other node draws."""
-        inputs = (self.fetch(generator.seed), self.fetch(generator.counter))
-        node = op(*inputs, ordinal=self.draws, shape=tuple(shape), **attrs)
-        self.draws += 1
+        with self.lock:
+            inputs = (self.fetch(generator.seed), self.fetch(generator.counter))
+            node = op(*inputs, ordinal=self.draws, shape=tuple(shape), **attrs)
+            self.draws += 1
         return node
 
     def writes(self) -> dict[Variable, Node]:
@@ -75,29 +108,48 @@ class State:
         Values on the way that the program still holds as tensors are kept too, so that asking for
         them later costs nothing.
         """
-        writes = self.writes()
-        targets = [node for node in dict.fromkeys(wanted) if node.value is None]
-        if not targets and not writes:
-            return
+        error = self._commit(wanted)
+        if error is not None:
+            raise error
+
+    def _commit(self, wanted: Sequence[Node]) -> ChainruleError | None:
+        """Evaluate and write; what can't be had does not take down the writes made before it.
+
+        Returns:
+            The error of what is wanted. An error of the writes themselves is raised.
+        """
+        with self.lock:
+            targets = [node for node in dict.fromkeys(wanted) if node.value is None]
+            writes = self.writes()
+            failure = None
+            try:
+                if targets:
+                    try:
+                        self._evaluate(targets, writes)
+                    except ChainruleError as error:
+                        failure = error
+                if writes and (failure or not targets):
+                    self._evaluate([], writes)
+            finally:
+                self.pending.clear()
+                self.draws = 0
+            return failure
+
+    def _evaluate(self, targets: Sequence[Node], writes: Mapping[Variable, Node]) -> None:
         nodes = walk((*targets, *writes.values()), stop=_known)
         refuse_traced(nodes, mine=0)
         chosen = set(targets)
         held = [n for n in nodes if n.holders and n.value is None and n not in chosen]
         leaves = [node for node in nodes if node.value is not None]
         graph = Graph(leaves, (*targets, *held), writes)
-        try:
-            self._run(graph)
-        finally:
-            self.pending.clear()
-            self.draws = 0
-
-    def _run(self, graph: Graph) -> None:
-        plan = prepare(graph)
         inputs = [node.value for node in graph.inputs if node.value is not None]
-        results = plan(inputs, [variable.value for variable in graph.reads])
+        results = prepare(graph)(inputs, [variable.value for variable in graph.reads])
         for node, array in zip(graph.results, results, strict=True):
             if node.op.name != "read":
-                node.value = _owned(array)
+                node.value = owned(array)
+                self.live.discard(node)
+                if not node.needs_grad or node.op.name == "written":
+                    node.inputs = ()  # nothing asks for its history: let it go
         for variable, array in zip(graph.writes, results[len(graph.outputs) :], strict=True):
             variable.commit(array)
 
@@ -110,7 +162,7 @@ def _known(node: Node) -> bool:
     return node.value is not None
 
 
-def _owned(array: Array) -> Array:
+def owned(array: Array) -> Array:
     """A read-only array that keeps no larger one alive."""
     if array.base is not None or not array.flags.c_contiguous:
         array = np.array(array, order="C")
@@ -145,10 +197,10 @@ def refuse_traced(nodes: Iterable[Node], mine: int) -> None:
     """Raise when a node belongs to another trace than ``mine``."""
     for node in nodes:
         if node.trace not in (0, mine) and node.value is None:
-            detail = f" (made by {node.op.name} at {node.source or '?'})"
-            detail += "" if node.trace == place.trace else "; it leaked out of the step"
-            error = TracedValueError(asked="this", detail=detail)
-            raise error.at(".".join(node.scope), node.source)
+            error = LeakedTensorError(
+                op=node.op.name, where=f" at {node.source}" * bool(node.source)
+            )
+            raise error.at(".".join(node.scope), None)
 
 
 class Generator:
@@ -173,7 +225,6 @@ eager = State()
 class _Current(threading.local):
     def __init__(self) -> None:
         self.state: State = eager
-        self.depth = 0
 
 
 _current = _Current()
@@ -198,14 +249,23 @@ class tracing:
 
 
 class Epoch:
-    """A number that moves whenever modules change in structure or mode: the guard of compiled steps."""
+    """What compiled steps look at: it changes when modules change in structure or mode.
 
-    value = 0
+    A mode that is put back, ``eval()`` and then ``train()``, puts the old value back, and the traces
+    made under it serve again.
+    """
+
+    value: tuple[int, frozenset[Hashable]] = (0, frozenset())
 
     @classmethod
     def bump(cls) -> None:
         """Compiled steps look at their modules again."""
-        cls.value += 1
+        cls.value = (cls.value[0] + 1, cls.value[1])
+
+    @classmethod
+    def flip(cls, mode: Hashable) -> None:
+        """A mode that has two values has the other one now."""
+        cls.value = (cls.value[0], cls.value[1] ^ {mode})
 
 
 def manual_seed(seed: int) -> None:
@@ -220,6 +280,6 @@ def manual_seed(seed: int) -> None:
     generator.manual_seed(int(seed))
 
 
-def random_node(op: Op, shape: Shape, dtype: DType) -> Node:
+def random_node(op: Op, shape: Shape, **attrs: DType) -> Node:
     """A node of fresh random numbers."""
-    return current().random(op, shape, dtype=dtype)
+    return current().random(op, shape, **attrs)

@@ -10,8 +10,18 @@ import numpy as np
 from chainrule.core import dtype as types
 from chainrule.core.dtype import DType, as_dtype
 from chainrule.core.grad import gradients
-from chainrule.core.graph import Array, Node, Shape, TensorType, Variable, place, walk
-from chainrule.core.op import OPS, input
+from chainrule.core.graph import (
+    Array,
+    Node,
+    Shape,
+    TensorType,
+    Variable,
+    caller,
+    place,
+    walk,
+    without_gradients,
+)
+from chainrule.core.op import OPS, Op, input
 from chainrule.core.operators import Operators
 from chainrule.core.ops import arithmetic, functions, linear, reduction, shape
 from chainrule.errors import (
@@ -21,11 +31,12 @@ from chainrule.errors import (
     MissingFeatureError,
     NoGradientError,
     NotScalarError,
+    OptionError,
     TracedValueError,
     closest,
 )
 from chainrule.tensor.device import CPU, Device, is_device, require_cpu
-from chainrule.tensor.state import current
+from chainrule.tensor.state import current, eager
 
 if TYPE_CHECKING:
     from chainrule.tensor.indexing import At
@@ -37,8 +48,8 @@ class Tensor(Operators):
     """An n-dimensional array.
 
     A tensor is a node of a graph; its numbers are computed when they are first asked for (``item``,
-    ``numpy``, ``print``), together with everything else that is pending. It never changes: assignment
-    is written ``x = x.at[i].set(v)``.
+    ``numpy``, ``print``), together with everything else that is pending. It never changes:
+    assignment is written ``x = x.at[i].set(v)``.
 
     Example:
         >>> import chainrule as cr
@@ -47,39 +58,42 @@ class Tensor(Operators):
         54.0
     """
 
-    __slots__ = ("__weakref__", "_backward_done", "_node")
+    __slots__ = ("__weakref__", "_backward_done", "_node", "variable")
+    __array_priority__ = 1000  # array * tensor is a tensor
+
+    _node: Node
+    variable: Variable  # of a VariableTensor
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._backward_done = False
-        node.holders += 1
+        eager.hold(node)
 
     def __del__(self) -> None:
         node = getattr(self, "_node", None)
         if node is not None:
-            node.holders -= 1
+            eager.release(node)
 
     @property
     def node(self) -> Node:
         """The node this tensor stands for."""
-        node = self._node
-        if node.value is not None and node.inputs and not node.needs_grad:
-            self._node = input(node.tensor_type, value=node.value)  # lets the history go
-            self._node.holders, node.holders = 1, node.holders - 1
         return self._node
 
     def _apply(self, name: str, *operands: Any) -> Self:
-        nodes = [operand_node(operand) for operand in operands]
         if name == "matmul":
-            return wrap(linear.matmul(*map(_need_node, nodes)))  # type: ignore[return-value]
+            return wrap(linear.matmul(*map(need_node, operands)))  # type: ignore[return-value]
         if name == "pow" and type(operands[1]) in (int, float) and operands[1] == 2:
-            return wrap(functions.square(nodes[0]))  # type: ignore[return-value]
-        return wrap(OPS[name](*nodes))  # type: ignore[return-value]
+            return wrap(functions.square(need_node(operands[0])))  # type: ignore[return-value]
+        return apply(OPS[name], *operands)  # type: ignore[return-value]
 
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+    def __eq__(self, other: object) -> Any:
+        if other is None or isinstance(other, str):
+            return NotImplemented
         return self._apply("equal", self, other)
 
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+    def __ne__(self, other: object) -> Any:
+        if other is None or isinstance(other, str):
+            return NotImplemented
         return self._apply("not_equal", self, other)
 
     __hash__ = object.__hash__
@@ -184,9 +198,7 @@ class Tensor(Operators):
         node = self.node
         if node.value is None:
             if node.trace and node.trace == place.trace:
-                raise TracedValueError(asked=asked, detail="").at(
-                    ".".join(node.scope), node.source
-                )
+                raise TracedValueError(asked=asked, detail="").at(".".join(node.scope), node.source)
             current().evaluate([node])
         if node.op.name == "read" and node.value is None:
             value: Array = node.attrs["variable"].value
@@ -218,7 +230,9 @@ class Tensor(Operators):
     def _scalar(self, asked: str) -> Any:
         if self.numel() != 1:
             raise NotScalarError(
-                op=asked, shape=self.shape, mend="use tolist() or numpy(), or .sum() or .mean() first"
+                op=asked,
+                shape=self.shape,
+                mend="use tolist() or numpy(), or .sum() or .mean() first",
             )
         return self._value(asked).item()
 
@@ -256,7 +270,7 @@ class Tensor(Operators):
     def __reduce__(self) -> Any:
         return (_unpickle, (self._value("pickle"),))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+    def __deepcopy__(self, memo: Any) -> Tensor:
         return self
 
     # ------------------------------------------------------------------ gradients
@@ -265,6 +279,10 @@ class Tensor(Operators):
     def requires_grad(self) -> Any:
         """Whether a gradient flows through this tensor to a trainable variable."""
         return self._node.needs_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: Any) -> None:
+        self.requires_grad_(value)
 
     @property
     def is_leaf(self) -> Any:
@@ -291,10 +309,25 @@ class Tensor(Operators):
         return wrap(arithmetic.stop_gradient(self.node)) if self.requires_grad else self
 
     def requires_grad_(self, requires_grad: Any = True) -> Tensor:
-        """A leaf that collects a gradient, with these numbers."""
+        """Make this tensor a leaf that collects a gradient, with the numbers it has; returns it.
+
+        Raises:
+            OptionError: it was computed from trainable tensors, and can't stop needing a gradient.
+        """
         from chainrule.tensor.variable import VariableTensor
 
-        return VariableTensor(Variable(self._value("requires_grad_()"), "", requires_grad))
+        if self.requires_grad == bool(requires_grad):
+            return self
+        if not requires_grad:
+            raise OptionError(
+                name="requires_grad", expected="left as it is on a computed tensor", got=False,
+                mend="y = y.detach() cuts it from the graph",
+            )  # fmt: skip
+        array = self._value("requires_grad_()")
+        eager.release(self._node)
+        self.__class__ = VariableTensor
+        self.variable = Variable(array, "", trainable=True)
+        return self
 
     def backward(self, gradient: Tensor | None = None, retain_graph: Any = False) -> None:
         """Back-propagation: add dL/dp to ``p.grad`` of every trainable tensor p behind this one.
@@ -317,25 +350,36 @@ class Tensor(Operators):
                 mend="reduce it first with .mean() or .sum(), or give backward(gradient=...)",
             )
         node = self.node
-        behind = walk([node], stop=lambda child: not child.needs_grad or _is_variable(child))
-        reads = [leaf for leaf in behind if leaf.needs_grad and _is_variable(leaf)]
+        behind = walk([node], stop=lambda child: not child.needs_grad or is_variable(child))
+        reads = [leaf for leaf in behind if leaf.needs_grad and is_variable(leaf)]
         if not reads:
             raise NoGradientError(
                 op="backward()",
                 reason="no trainable parameter is behind this tensor",
                 reason_zh="这个张量背后没有可训练的参数",
-                mend="make one with requires_grad=True, unfreeze the model, "
-                "or compute the loss outside no_grad and detach",
-                mend_zh="用 requires_grad=True 创建,解冻模型,或在 no_grad、detach 之外计算损失",
+                mend="make one with requires_grad=True, unfreeze the model, or compute the loss "
+                "outside no_grad and detach; what a compiled function returns is data, so its "
+                "backward() belongs inside it",
+                mend_zh="用 requires_grad=True 创建,解冻模型,或在 no_grad、detach 之外计算损失;"
+                "编译函数返回的是数据,backward() 要写在函数里面",
             )
         seeds = None if gradient is None else [gradient.node]
         state = current()
-        for read, part in zip(reads, gradients([node], reads, seeds), strict=True):
-            if part is not None:
-                variable = read.attrs["variable"]
-                before = state.grads.get(variable)
-                state.grads[variable] = part if before is None else before + part
+        with without_gradients():  # what is collected has no gradient of its own; cr.grad's has
+            for read, part in zip(reads, gradients([node], reads, seeds), strict=True):
+                if part is not None:
+                    variable = read.attrs["variable"]
+                    before = state.grads.get(variable)
+                    state.grads[variable] = part if before is None else before + part
+            if not retain_graph:
+                self._let_go(arithmetic.stop_gradient(node))
         self._backward_done = True
+
+    def _let_go(self, node: Node) -> None:
+        """Stand for another node of the same value, so that a kept loss keeps no graph."""
+        eager.hold(node)
+        eager.release(self._node)
+        self._node = node
 
     # ------------------------------------------------------------------ indexing
 
@@ -345,7 +389,7 @@ class Tensor(Operators):
         return getitem(self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise InPlaceError()
+        raise InPlaceError().at(".".join(place.scope), caller())
 
     @property
     def at(self) -> At:
@@ -481,7 +525,7 @@ class Tensor(Operators):
 
     def argmin(self, dim: Any = None, keepdim: Any = False) -> Tensor:
         """The position of the first smallest entry."""
-        return wrap(reduction.argmax(-self.node, dim, keepdim))
+        return wrap(reduction.argmin(self.node, dim, keepdim))
 
     def any(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
         """Whether some entry is not 0."""
@@ -491,9 +535,12 @@ class Tensor(Operators):
         """Whether no entry is 0."""
         return wrap(reduction.all(self.node, dim, keepdim))
 
-    def norm(self) -> Tensor:
-        """The square root of the sum of squares."""
-        return (self * self).sum().sqrt()
+    def norm(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
+        """The square root of the sum of squares over axes; its gradient is 0 where it is 0."""
+        total = self.square().sum(dim, keepdim)
+        zero = total == 0
+        root = apply(arithmetic.where, zero, 1.0, total).sqrt()
+        return apply(arithmetic.where, zero, 0.0, root)
 
     # ------------------------------------------------------------------ functions
 
@@ -567,7 +614,8 @@ class Tensor(Operators):
 
     def pow(self, exponent: Any) -> Tensor:
         """Each entry to a power."""
-        return self**exponent
+        raised: Tensor = self**exponent
+        return raised
 
     def matmul(self, other: Tensor) -> Tensor:
         """The matrix product."""
@@ -579,7 +627,7 @@ class Tensor(Operators):
 
     def eq(self, other: Any) -> Tensor:
         """Where entries are equal."""
-        return self == other
+        return self._apply("equal", self, other)
 
 
 # ---------------------------------------------------------------------------------- making
@@ -588,6 +636,19 @@ class Tensor(Operators):
 def wrap(node: Node) -> Tensor:
     """The tensor that stands for a node."""
     return Tensor(node)
+
+
+class Number(Tensor):
+    """A Python float handed to a compiled step: its type follows the tensor beside it.
+
+    Among themselves such numbers are float64, as they are in Python.
+    """
+
+    __slots__ = ()
+
+    @property
+    def node(self) -> Node:
+        return arithmetic.cast(self._node, types.default_dtype())
 
 
 def operand_node(value: Any) -> Any:
@@ -601,11 +662,36 @@ def operand_node(value: Any) -> Any:
     return tensor(value).node
 
 
-def _need_node(value: Any) -> Node:
-    return value if isinstance(value, Node) else tensor(value).node
+def need_node(value: Any) -> Node:
+    """The node of a tensor, of data, or of a number."""
+    return value.node if isinstance(value, Tensor) else tensor(value).node
 
 
-def tensor(data: Any, dtype: object = None, requires_grad: bool = False, device: object = None) -> Any:
+def operand_nodes(*values: Any) -> list[Any]:
+    """The nodes of operands of one op; numbers take the type of the tensors beside them."""
+    if Number not in map(type, values):
+        return [operand_node(value) for value in values]
+    found = [None if type(value) is Number else operand_node(value) for value in values]
+    dtypes = [node.dtype for node in found if isinstance(node, Node)]
+    floats = [dtype for dtype in dtypes if types.is_float(dtype)]
+    dtype = floats[0] if floats else types.default_dtype() if dtypes else types.float64
+    return [
+        arithmetic.cast(value._node, dtype) if node is None else node
+        for value, node in zip(values, found, strict=True)
+    ]
+
+
+def apply(op: Op, *operands: Any) -> Tensor:
+    """An op on tensors, arrays and numbers."""
+    made = op(*operand_nodes(*operands))
+    kinds = set(map(type, operands))
+    weak = Number in kinds and kinds <= {Number, float, int, bool}
+    return Number(made) if weak and types.is_float(made.dtype) else wrap(made)
+
+
+def tensor(
+    data: Any, dtype: object = None, requires_grad: bool = False, device: object = None
+) -> Any:
     """A tensor that holds a copy of ``data``.
 
     Args:
@@ -658,7 +744,7 @@ def _chosen_dtype(found: DType, given: bool) -> DType:
     return types.default_dtype() if found.kind == "f" else types.int64
 
 
-def _is_variable(node: Node) -> bool:
+def is_variable(node: Node) -> bool:
     """Whether the node is the value of a variable, read or just written."""
     return node.op.name in ("read", "written")
 
@@ -673,5 +759,3 @@ def _spread(lengths: Sequence[Any]) -> tuple[int, ...]:
     if len(lengths) == 1 and isinstance(lengths[0], tuple | list):
         lengths = lengths[0]
     return tuple(int(length) for length in lengths)
-
-

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ContextDecorator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ContextDecorator, contextmanager
 from typing import Any
 
 import numpy as np
 
 from chainrule.core import grad as core
-from chainrule.core.dtype import float64
-from chainrule.core.graph import Node, TensorType, place
-from chainrule.core.op import ATOM, Joint, Notation, Op, input, register, results
+from chainrule.core.dtype import float64, is_float
+from chainrule.core.graph import Node, TensorType, place, walk
+from chainrule.core.op import ATOM, OPS, Joint, Notation, Op, input, register, results
 from chainrule.core.ops.shape import RESHAPE
-from chainrule.errors import GradcheckError, NotScalarError
-from chainrule.tensor.tensor import Tensor, tensor, wrap
+from chainrule.errors import DTypeError, GradcheckError, NotScalarError, OptionError
+from chainrule.tensor.functions import zeros_like
+from chainrule.tensor.state import tracing
+from chainrule.tensor.tensor import Tensor, need_node, tensor, wrap
 
 
 class no_grad(ContextDecorator):
     """Inside, no gradient is remembered. Accepted, and never needed: graphs cost nothing unread."""
+
+    def _recreate_cm(self) -> no_grad:
+        return no_grad()  # a decorated function may call itself
 
     def __enter__(self) -> None:
         self._before = place.gradients
@@ -50,28 +55,60 @@ def value_and_grad(
     """As :func:`grad`, the value first."""
     chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
-    def apply(*args: Any) -> tuple[Tensor, Any]:
+    def apply(*args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         tensors = [arg if isinstance(arg, Tensor) else tensor(arg) for arg in args]
-        # Fresh leaves, so that an argument computed from another keeps its own derivative.
-        leaves = {index: _alias(tensors[index].node) for index in chosen}
-        result = function(*[wrap(leaves.get(i, x.node)) for i, x in enumerate(tensors)])
+        indices = [_position(index, tensors) for index in chosen]
+        with _gradients_on():
+            # Fresh leaves, so that an argument computed from another keeps its own derivative.
+            leaves = {index: _leaf(tensors[index].node) for index in indices}
+            result = function(
+                *[wrap(leaves.get(i, x.node)) for i, x in enumerate(tensors)], **kwargs
+            )
         if result.numel() != 1:
             raise NotScalarError(
                 op="cr.grad", shape=result.shape, mend="return .sum() or .mean() of it"
             )
-        found = core.gradients([result.node], [leaves[index] for index in chosen])
+        found = core.gradients([result.node], [leaves[index] for index in indices])
         parts = [
-            wrap(part) if part is not None else tensors[index] * 0
-            for index, part in zip(chosen, found, strict=True)
+            wrap(part) if part is not None else zeros_like(tensors[index])
+            for index, part in zip(indices, found, strict=True)
         ]
         return result, parts[0] if isinstance(argnums, int) else tuple(parts)
 
     return apply
 
 
-def _alias(node: Node) -> Node:
-    """A node of its own with the same value."""
-    return RESHAPE(node, shape=node.shape)
+def _position(index: int, tensors: Sequence[Tensor]) -> int:
+    """The argument an index means, counted from the front; it must be of floats."""
+    if not -len(tensors) <= index < len(tensors):
+        raise OptionError(
+            name="argnums", expected=f"the number of one of {len(tensors)} arguments", got=index,
+            mend="arguments count from 0",
+        )  # fmt: skip
+    if not is_float(tensors[index].dtype):
+        raise DTypeError(
+            op="cr.grad", expected="floats to differentiate with respect to",
+            got=f"argument {index} of {tensors[index].dtype}", mend="x.float(), or another argnums",
+        )  # fmt: skip
+    return index % len(tensors)
+
+
+def _leaf(node: Node) -> Node:
+    """A node of its own with the same value, whose dependants keep their history."""
+    leaf = RESHAPE(node, shape=node.shape)
+    leaf.needs_grad = True
+    return leaf
+
+
+@contextmanager
+def _gradients_on() -> Iterator[None]:
+    """A ``no_grad`` around ``cr.grad`` is not meant for what it differentiates."""
+    before = place.gradients
+    place.gradients = True
+    try:
+        yield
+    finally:
+        place.gradients = before
 
 
 def gradcheck(
@@ -100,17 +137,18 @@ def gradcheck(
         return function(*tensors).sum()
 
     exact = grad(total, floats)(*map(tensor, arrays))
-    worst: tuple[float, dict[str, Any]] = (0.0, {})
+    worst: tuple[float, dict[str, Any]] = (-1.0, {})
     for index, gradient in zip(floats, exact, strict=True):
         got = gradient.numpy()
         for entry in np.ndindex(arrays[index].shape):
             expected = _difference(total, arrays, index, entry, step)
             error = abs(got[entry] - expected) / max(1.0, abs(expected), abs(got[entry]))
-            if not error <= worst[0]:
+            rank = error if error == error else np.inf  # NaN is the worst of all
+            if rank > worst[0]:
                 where = f"[{', '.join(map(str, entry))}]" if entry else ""
                 facts = {"name": f"argument {index}", "index": where, "got": got[entry]}
-                worst = (error, {**facts, "expected": expected, "error": error})
-    if not worst[0] <= tolerance:
+                worst = (rank, {**facts, "expected": expected, "error": error})
+    if worst[0] > tolerance:
         raise GradcheckError(**worst[1], tolerance=tolerance)
     return True
 
@@ -149,7 +187,7 @@ def function(
         name: its name; the Python name when not given.
         derivative: ``(g, y, *inputs, **attrs)`` to the cotangents of the inputs (one, or a tuple
             with None where there is none). Without it, the body is differentiated.
-        notation: how it is printed, with ``{0}``, ``{1}`` for the inputs; ``name(x)`` when not given.
+        notation: how it is printed, ``{0}``, ``{1}`` being the inputs; ``name(x)`` when not given.
         latex: the same in LaTeX.
 
     Example:
@@ -165,16 +203,19 @@ def function(
         title = name or body.__name__
         op = Op(
             name=_free_name(title),
-            infer=_body_type(body),
+            infer=_body_type(title, body),
             derivative=Joint(_joint(derivative)) if derivative else None,
-            notation=Notation(notation, latex or notation, ATOM) if notation else Notation.call(title),
+            notation=Notation(notation, latex or notation, ATOM)
+            if notation
+            else Notation.call(title),
             body=_on_nodes(body),
-            operands=lambda op, *xs: tuple(map(_operand, xs)),
+            operands=lambda op, *xs: tuple(_inputs(xs)),
             arity=None,
         )
         register(op)
 
         def call(*inputs: Any, **attrs: Any) -> Any:
+            _check_attributes(title, attrs)
             made = tuple(map(wrap, results(op(*inputs, **attrs))))
             return made[0] if len(made) == 1 else made
 
@@ -186,15 +227,26 @@ def function(
 
 
 def _free_name(title: str) -> str:
-    from chainrule.core.op import OPS
-
-    if title not in OPS:
-        return title
-    return next(f"{title}_{n}" for n in range(2, 10**6) if f"{title}_{n}" not in OPS)
+    return next(n for n in (title, *(f"{title}_{i}" for i in range(2, 10**6))) if n not in OPS)
 
 
-def _operand(x: Any) -> Node:
-    return x.node if isinstance(x, Tensor) else tensor(x).node
+def _inputs(values: Sequence[Any]) -> list[Node]:
+    """The nodes of a function's inputs; Python floats take the float type of the tensors."""
+    floats = [x.dtype for x in values if isinstance(x, Tensor) and is_float(x.dtype)]
+    return [
+        tensor(x, floats[0]).node if floats and isinstance(x, float) else need_node(x)
+        for x in values
+    ]
+
+
+def _check_attributes(title: str, attrs: dict[str, Any]) -> None:
+    for key, value in attrs.items():
+        if isinstance(value, Tensor | np.ndarray | list | dict | set):
+            raise OptionError(
+                name=f"{key} of {title}", expected="a number, a string or a tuple of them",
+                got=type(value).__name__,
+                mend="keywords are fixed attributes; pass tensors by position",
+            )  # fmt: skip
 
 
 def _on_nodes(body: Callable[..., Any]) -> Callable[..., Any]:
@@ -207,12 +259,23 @@ def _on_nodes(body: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
-def _body_type(body: Callable[..., Any]) -> Callable[..., Any]:
+def _body_type(title: str, body: Callable[..., Any]) -> Callable[..., Any]:
     """The shape rule of a body: the body is built once on inputs without values."""
     on_nodes = _on_nodes(body)
 
     def infer(*types: TensorType, **attrs: Any) -> Any:
-        made = on_nodes(*[input(type, f"x{index}") for index, type in enumerate(types)], **attrs)
+        with tracing():  # so that asking for a value is refused
+            inputs = [input(type, f"x{index}") for index, type in enumerate(types)]
+            made = on_nodes(*inputs, **attrs)
+        nodes = made if isinstance(made, tuple) else (made,)
+        given = set(inputs)
+        for leaf in walk(nodes, stop=given.__contains__):
+            if leaf not in given and (leaf.op.name == "read" or leaf.value is not None):
+                raise OptionError(
+                    name=f"the body of {title}", expected="a function of its inputs alone",
+                    got=f"a body that uses {leaf!r} from outside",
+                    mend=f"pass the tensor to {title} as an input",
+                )  # fmt: skip
         return tuple(node.type for node in made) if isinstance(made, tuple) else made.type
 
     return infer

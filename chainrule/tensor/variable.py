@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
-import numpy as np
-
-from chainrule.core.dtype import as_dtype
-from chainrule.core.graph import Node, Variable
+from chainrule.core.dtype import DType, as_dtype
+from chainrule.core.graph import Node, Shape, Variable
 from chainrule.core.op import lift
 from chainrule.core.ops.arithmetic import stop_gradient
 from chainrule.core.ops.shape import broadcast_to
 from chainrule.errors import ShapeError
 from chainrule.tensor.functions import rand, randn
-from chainrule.tensor.state import current
-from chainrule.tensor.tensor import Tensor, operand_node, tensor, to_array, wrap
+from chainrule.tensor.state import Epoch, current, eager
+from chainrule.tensor.tensor import Tensor, operand_nodes, tensor, to_array, wrap
 
 
 class VariableTensor(Tensor):
@@ -25,7 +24,7 @@ class VariableTensor(Tensor):
         w -= lr * w.grad
     """
 
-    __slots__ = ("variable",)
+    __slots__ = ()
 
     def __init__(self, variable: Variable) -> None:
         self.variable = variable
@@ -43,6 +42,14 @@ class VariableTensor(Tensor):
         return current().read(self.variable)
 
     @property
+    def shape(self) -> Shape:
+        return self.variable.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.variable.type.dtype
+
+    @property
     def requires_grad(self) -> bool:
         return self.variable.trainable
 
@@ -52,8 +59,6 @@ class VariableTensor(Tensor):
 
     def requires_grad_(self, requires_grad: Any = True) -> Tensor:
         """Collect a gradient from now on, or stop collecting it."""
-        from chainrule.tensor.state import Epoch, eager
-
         eager.flush()
         if self.variable.trainable != bool(requires_grad):
             self.variable.trainable = bool(requires_grad)
@@ -90,8 +95,7 @@ class VariableTensor(Tensor):
 
     def copy_(self, value: Any) -> VariableTensor:
         """Replace the value by another of a shape that stretches to this one."""
-        node = operand_node(value)
-        node = lift(node, self.dtype) if isinstance(node, Node) else tensor(node, self.dtype).node
+        node = lift(operand_nodes(self, value)[1], self.dtype)
         if node.shape != self.shape:
             try:
                 node = broadcast_to(node, self.shape)
@@ -144,14 +148,18 @@ class VariableTensor(Tensor):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> VariableTensor:
         current().flush()
-        old = self.variable
-        twin = type(self).__new__(type(self))
-        VariableTensor.__init__(twin, Variable(old.value, old.name, old.trainable))
+        twin = _restore(type(self), copy.deepcopy(self.variable, memo), self._extras())
         memo[id(self)] = twin
         return twin
 
     def __reduce__(self) -> Any:
-        return (_restore, (type(self), self._value("pickle"), self.variable.trainable))
+        current().flush()
+        return (_restore, (type(self), self.variable, self._extras()))
+
+    def _extras(self) -> dict[str, Any]:
+        """What a subclass keeps besides the variable."""
+        names: tuple[str, ...] = type(self).__slots__
+        return {name: getattr(self, name) for name in names}
 
 
 class _Data(VariableTensor):
@@ -165,8 +173,12 @@ class _Data(VariableTensor):
         return stop_gradient(node) if node.needs_grad else node
 
     @property
-    def requires_grad(self) -> bool:
+    def requires_grad(self) -> Any:
         return False
+
+    @requires_grad.setter
+    def requires_grad(self, value: Any) -> None:
+        self.requires_grad_(value)
 
 
 class Gradient(Tensor):
@@ -178,10 +190,6 @@ class Gradient(Tensor):
         super().__init__(node)
         self._variable = variable
 
-    @property
-    def requires_grad(self) -> bool:
-        return False
-
     def zero_(self) -> Gradient:
         """Forget the gradient: the next backward starts from nothing."""
         current().grads.pop(self._variable, None)
@@ -191,8 +199,8 @@ class Gradient(Tensor):
     def data(self) -> Tensor:
         return self
 
-    def detach(self) -> Tensor:
-        return self
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return wrap(self.node)  # a gradient that was copied is data, and clears nothing
 
     def copy_(self, value: Any) -> Gradient:
         """Replace the gradient."""
@@ -205,13 +213,19 @@ class Gradient(Tensor):
         return self
 
 
-def variable(data: Any, dtype: object = None, name: str = "", trainable: bool = False) -> VariableTensor:
+def variable(
+    data: Any, dtype: object = None, name: str = "", trainable: bool = False
+) -> VariableTensor:
     """A tensor whose value can be replaced, holding a copy of ``data``."""
     array = to_array(data, as_dtype(dtype) if dtype is not None else None)
     return VariableTensor(Variable(array, name, trainable))
 
 
-def _restore(kind: type[VariableTensor], array: np.ndarray[Any, Any], trainable: bool) -> VariableTensor:
+def _restore(
+    kind: type[VariableTensor], variable: Variable, extras: dict[str, Any]
+) -> VariableTensor:
     made = kind.__new__(kind)
-    VariableTensor.__init__(made, Variable(array, "", trainable))
+    VariableTensor.__init__(made, variable)
+    for name, value in extras.items():
+        setattr(made, name, value)
     return made

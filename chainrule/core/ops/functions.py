@@ -350,7 +350,8 @@ dropout = activation(
 _REDUCTIONS = ("mean", "sum", "none")
 
 
-def _loss_type(prediction: TensorType, *rest: TensorType, reduction: str) -> TensorType:
+def check_reduction(reduction: str) -> None:
+    """Raise for a misspelt reduction."""
     if reduction not in _REDUCTIONS:
         near = closest(reduction, _REDUCTIONS)
         raise OptionError(
@@ -359,6 +360,10 @@ def _loss_type(prediction: TensorType, *rest: TensorType, reduction: str) -> Ten
             got=repr(reduction),
             mend=f"did you mean {near!r}?" if near else "",
         )
+
+
+def _loss_type(prediction: TensorType, *rest: TensorType, reduction: str) -> TensorType:
+    check_reduction(reduction)
     return prediction if reduction == "none" else TensorType((), prediction.dtype)
 
 

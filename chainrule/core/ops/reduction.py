@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chainrule.core.dtype import bool_, int64, uint8
+from chainrule.core.dtype import bool_, int64, is_float, uint8
 from chainrule.core.graph import Array, Node, Shape, TensorType
 from chainrule.core.op import Joint, Notation, Op, normalize_dim, normalize_dims, register, results
 from chainrule.core.ops.arithmetic import cast, equal
@@ -82,7 +82,14 @@ def amax(x: Node, dim: Dims = None, keepdim: bool = False) -> Node:
 
 def amin(x: Node, dim: Dims = None, keepdim: bool = False) -> Node:
     """The smallest entry over axes."""
-    return -amax(-x, dim, keepdim)
+    return cast(_reversed(amax(_reversed(x), dim, keepdim)), x.dtype)
+
+
+def _reversed(x: Node) -> Node:
+    """Entries in the opposite order of size; of whole numbers -1 - x, which can't overflow."""
+    if is_float(x.dtype):
+        return -x
+    return -1 - (x if x.dtype.kind == "i" else cast(x, int64))
 
 
 def _argmax_type(x: TensorType, *, dim: int, keepdim: bool) -> TensorType:
@@ -108,6 +115,11 @@ def argmax(x: Node, dim: int | None = None, keepdim: bool = False) -> Node:
     if x.ndim == 0:
         x = reshape(x, (1,))
     return ARGMAX(x, dim=normalize_dim("argmax", dim, x.ndim), keepdim=keepdim)
+
+
+def argmin(x: Node, dim: int | None = None, keepdim: bool = False) -> Node:
+    """The position of the first smallest entry along an axis (None: of the flattened tensor)."""
+    return argmax(_reversed(x), dim, keepdim)
 
 
 def count(x: Node, dims: Dims) -> int:
