@@ -73,7 +73,8 @@ def _step(explanation: Explanation, step: Step) -> Iterator[str]:
             shape = " x ".join(map(str, step.shape))
             yield f"  ({explanation.say('folded', shape=shape, count=size, shown=limit)})"
     for index in step.indices(limit):
-        yield indent + _line(explanation, step, step.line(index), index)
+        full = explanation.settings.full
+        yield indent + _line(explanation, step, step.line(index), index, full)
     if step.function == "softmax" and size > 1:
         rows = np.ravel(np.asarray(step.array).sum(axis=-1))
         sums = ", ".join(number(float(row), 1e-5) for row in rows[:limit])
@@ -83,9 +84,15 @@ def _step(explanation: Explanation, step: Step) -> Iterator[str]:
             yield f"  ! {explanation.say(note)}"
 
 
-def _line(explanation: Explanation, step: Step, line: Line, index: tuple[int, ...]) -> str:
+def entry(explanation: Explanation, step: Step, index: tuple[int, ...]) -> str:
+    """One entry of a step with every term of its sum."""
+    return _line(explanation, step, step.line(index), index, full=True)
+
+
+def _line(
+    explanation: Explanation, step: Step, line: Line, index: tuple[int, ...], full: bool
+) -> str:
     """``symbol = formula = numbers = worked sum = result``, each only if it says something new."""
-    full = explanation.settings.full
     symbols, numbers = Printer(full=full), Printer(numbers=True, full=full)
     head = line.symbol.plain
     if step.delta and step.formula is None:

@@ -92,6 +92,44 @@ class Explanation:
         """The same explanation with every line and every term."""
         return replace(self, settings=replace(self.settings, full=True))
 
+    def at(self, place: str) -> str:
+        """Everything about one entry, with every term of its sums.
+
+        Args:
+            place: a printed name, ``"w[1]_12"`` or ``"z[2]_1"``, or a parameter's path and index
+                from 0, ``"fc1.weight[0, 1]"``.
+
+        Raises:
+            OptionError: there is no such entry.
+        """
+        from chainrule.explain.as_text import entry
+
+        wanted = self._entry_name(place)
+        found = [entry(self, step, index) for step in self.steps for index in step.find(wanted)]
+        if not found:
+            known = [step.plain for step in self.steps]
+            near = closest(place, known)
+            raise OptionError(
+                name="at",
+                expected="a printed name or a parameter's path with an index",
+                got=repr(place),
+                mend=f"did you mean an entry of {near}?" if near else "",
+            )
+        return "\n".join(found) + "\n"
+
+    def _entry_name(self, place: str) -> str:
+        """The printed name of an entry given by its parameter's path and index."""
+        path, _, index = place.rstrip("]").rpartition("[")
+        for variable, node in self.recording.parameters.items():
+            if path and path == ".".join((*node.scope, variable.name)):
+                places = tuple(int(part) for part in index.split(","))
+                fits = len(places) == node.ndim and all(
+                    0 <= i < n for i, n in zip(places, node.shape, strict=True)
+                )
+                if fits:
+                    return self.names.forward[node].entry(places, node.shape)
+        return place
+
     def say(self, key: str, **facts: object) -> str:
         """A word in the explanation's language."""
         return word(key, self.settings.lang, **facts)

@@ -157,9 +157,10 @@ def record(
 
 
 def _as_input(value: Any, model: object) -> Tensor:
-    """Data as a tensor; Python floats take the float type of the model's parameters."""
-    made: Tensor = value if isinstance(value, Tensor) else tensor(value)
-    if isinstance(model, Module) and not hasattr(value, "dtype") and is_float(made.dtype):
+    """Data as a tensor; lists and arrays take the float type of the model's parameters."""
+    given = isinstance(value, Tensor)
+    made: Tensor = value if given else tensor(value)
+    if isinstance(model, Module) and not given and is_float(made.dtype):
         made = made.to(next((p.dtype for p in model.parameters()), made.dtype))
     current().evaluate([made.node])
     return made

@@ -111,6 +111,16 @@ class Step:
         assert self._node is not None
         return self._derivation.shortcut(self, self._node, index)
 
+    def find(self, name: str) -> Iterator[Shape]:
+        """Where the entry with this printed name, or its gradient, stands in the step."""
+        assert self._derivation is not None
+        assert self._node is not None
+        printed = self._derivation.printed(self, self._node)
+        for index in np.ndindex(self.shape):
+            if printed.entry(index, self.shape) in (name, f"dL/d{name}"):
+                yield index
+                return
+
     def indices(self, limit: int) -> Iterator[Shape]:
         """The first entries, at most ``limit``."""
         for position, index in enumerate(np.ndindex(self.shape)):
@@ -242,20 +252,27 @@ class Derivation:
 
     # ------------------------------------------------------------------ one entry
 
+    def printed(self, step: Step, node: Node) -> Name:
+        """The name that the entries of a step are printed under."""
+        if step.phase == "backward" and step.rule != "local_derivative":
+            return self.names.forward[node].gradient()
+        found = self.names.name(node)
+        assert found is not None
+        return found
+
     def line(self, step: Step, node: Node, index: Shape) -> Line:
         """The line of one entry of a step."""
         if step.phase == "backward" and step.rule != "local_derivative":
-            return self._gradient_line(node, index)
+            return self._gradient_line(step, node, index)
         if step.rule == "parameter_update":
             variable = node.attrs["variable"]
             read = self.recording.parameters.get(variable)
             with self._gradient_named(variable, read):
-                return self._plain_line(node, index)
-        return self._plain_line(node, index)
+                return self._plain_line(step, node, index)
+        return self._plain_line(step, node, index)
 
-    def _plain_line(self, node: Node, index: Shape) -> Line:
-        found = self.names.name(node)
-        assert found is not None
+    def _plain_line(self, step: Step, node: Node, index: Shape) -> Line:
+        found = self.printed(step, node)
         result = float(self.recording.value(node)[index])
         symbol = Symbol(
             found.entry(index, node.shape), found.entry_latex(index, node.shape), result
@@ -265,9 +282,9 @@ class Derivation:
         formula = entries.entry(self.names, node, index, top=True)
         return Line(symbol, formula, entries.opened(self.names, node, index), result)
 
-    def _gradient_line(self, node: Node, index: Shape) -> Line:
+    def _gradient_line(self, step: Step, node: Node, index: Shape) -> Line:
         recording = self.recording
-        name = self.names.forward[node].gradient()
+        name = self.printed(step, node)
         cotangent = recording.cotangents[node]
         result = float(recording.value(cotangent)[index])
         symbol = Symbol(name.entry(index, node.shape), name.entry_latex(index, node.shape), result)

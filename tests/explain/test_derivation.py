@@ -284,6 +284,21 @@ def test_a_large_tensor_is_folded_and_any_entry_can_be_opened() -> None:
     assert line.check == pytest.approx(line.result, rel=1e-5, abs=1e-9)
 
 
+def test_one_entry_with_every_term() -> None:
+    model = nn.Sequential(nn.Linear(8, 3), nn.Tanh(), nn.Linear(3, 1))
+    made = explain(model, np.ones((5, 8)), np.ones((5, 1)), loss=nn.MSELoss())
+    text = made.at("0.weight[2, 4]")
+    assert text == made.at("w[1]_35")
+    gradient, update = text.splitlines()
+    assert gradient.startswith("dL/dw[1]_35 = dL/dz[1](1)_3*x(1)_5 + ")
+    assert gradient.count("dL/dz[1](") == 5  # one term per sample
+    assert "[check " in gradient
+    assert update.startswith("w[1]_35 <- w[1]_35 - eta*dL/dw[1]_35 = ")
+    assert "..." not in made.at("z[1](1)_1")
+    with pytest.raises(OptionError, match="at must be"):
+        made.at("0.weight[9, 9]")
+
+
 def test_the_call_and_the_package_share_a_name() -> None:
     made = cr.explain(nn.Linear(1, 1), [1.0])
     assert isinstance(made, Explanation)
