@@ -80,9 +80,23 @@ def as_node(value: Any) -> Node:
     if isinstance(value, bool | int | float):
         dtype = "bool" if isinstance(value, bool) else "int64"
         return constant(value, default_dtype() if isinstance(value, float) else as_dtype(dtype))
-    raise DTypeError(
-        op="graph", expected="a tensor or a number", got=type(value).__name__, mend="cr.tensor(...)"
-    )
+    raise _no_operand("graph", value)
+
+
+def check_operand(op: str, value: Any) -> None:
+    """Raise for what is neither a node nor a Python number."""
+    if not isinstance(value, Node | bool | int | float):
+        raise _no_operand(op, value)
+
+
+def _no_operand(op: str, value: Any) -> ChainruleError:
+    got = type(value).__name__
+    return DTypeError(op=op, expected="a tensor or a number", got=got, mend="cr.tensor(...)")
+
+
+def located(error: ChainruleError) -> ChainruleError:
+    """The error with the layer and the line where a node was to be made."""
+    return error.at(".".join(place.scope), place.source or caller())
 
 
 def plain_operands(op: Op, *operands: Any) -> tuple[Node, ...]:
@@ -125,7 +139,7 @@ class Op:
                 raise TypeError(f"{self.name} takes {self.arity} inputs, not {len(inputs)}")
             type = self.infer(*[node.type for node in inputs], **attrs)
         except ChainruleError as error:
-            raise error.at(".".join(place.scope), place.source or caller()) from None
+            raise located(error) from None
         return Node(self, inputs, attrs, type)
 
     def __repr__(self) -> str:
@@ -252,6 +266,8 @@ def common_dtype(op: Op, operands: Sequence[Any]) -> DType:
     """The element type that all operands share, weak numbers following the tensors."""
     nodes = [operand for operand in operands if isinstance(operand, Node)]
     numbers = [operand for operand in operands if not isinstance(operand, Node)]
+    for number in numbers:
+        check_operand(op.name, number)
     if not nodes:
         return as_node(max(numbers, key=lambda number: isinstance(number, float))).dtype
     dtype = nodes[0].dtype
@@ -328,12 +344,13 @@ def normalize_dim(op: str, dim: int, ndim: int) -> int:
     """
     axes = max(ndim, 1)
     if not -axes <= dim < axes:
-        raise ShapeError(
+        error = ShapeError(
             op=op,
             expected=f"a dim in {-axes}..{axes - 1}",
             got=f"dim={dim} for a tensor with {ndim} axes",
             mend="axes count from 0; -1 is the last",
         )
+        raise located(error)
     return dim % axes
 
 

@@ -15,6 +15,7 @@ from chainrule.core.op import (
     broadcast_shape,
     common_dtype,
     lift,
+    located,
     register,
 )
 from chainrule.core.ops.shape import broadcast_to, reshape, transpose
@@ -61,9 +62,10 @@ MATMUL: Op = register(
 def matmul(a: Any, b: Any) -> Node:
     """The matrix product; vectors are rows on the left and columns on the right, as in NumPy."""
     if a.ndim == 0 or b.ndim == 0:
-        raise ShapeError(
+        error = ShapeError(
             op="matmul", expected="tensors with at least one axis", got="a number", mend="use *"
         )
+        raise located(error)
     left = reshape(a, (1, *a.shape)) if a.ndim == 1 else a
     right = reshape(b, (*b.shape, 1)) if b.ndim == 1 else b
     y = MATMUL(left, right)

@@ -19,6 +19,7 @@ from chainrule.core.op import (
     Notation,
     Op,
     constant,
+    located,
     normalize_dim,
     normalize_dims,
     register,
@@ -46,12 +47,13 @@ def reshape(x: Node, shape: Sequence[int]) -> Node:
         if known and x.size % known == 0:
             wanted[wanted.index(-1)] = x.size // known
     if -1 in wanted or math.prod(wanted) != x.size:
-        raise ShapeError(
+        error = ShapeError(
             op="reshape",
             expected=f"a shape with {x.size} entries, as {x.shape} has",
             got=tuple(shape),
             mend="one length may be -1 and is then worked out",
         )
+        raise located(error)
     return x if tuple(wanted) == x.shape else RESHAPE(x, shape=tuple(wanted))
 
 
@@ -70,12 +72,13 @@ def permute(x: Node, dims: Sequence[int]) -> Node:
     """The axes in another order."""
     order = tuple(normalize_dim("permute", dim, x.ndim) for dim in dims)
     if sorted(order) != list(range(x.ndim)):
-        raise ShapeError(
+        error = ShapeError(
             op="permute",
             expected=f"each of the {x.ndim} axes once",
             got=tuple(dims),
             mend="",
         )
+        raise located(error)
     return x if order == tuple(range(x.ndim)) else PERMUTE(x, dims=order)
 
 
@@ -107,12 +110,13 @@ def broadcast_to(x: Node, shape: Sequence[int]) -> Node:
         return x
     tail = shape[len(shape) - x.ndim :] if x.ndim <= len(shape) else ()
     if len(tail) != x.ndim or any(a not in (1, b) for a, b in zip(x.shape, tail, strict=True)):
-        raise ShapeError(
+        error = ShapeError(
             op="broadcast_to",
             expected=f"a shape that {x.shape} can stretch to",
             got=shape,
             mend="only axes of length 1, and new axes in front, can stretch",
         )
+        raise located(error)
     return BROADCAST(x, shape=shape)
 
 
