@@ -129,5 +129,13 @@ def prepare(
 
     Raises:
         ExecutorError: an op has neither a row nor a body.
+
+    Example:
+        >>> import numpy as np
+        >>> from chainrule.core.graph import Graph, TensorType
+        >>> from chainrule.core.op import input
+        >>> x = input(TensorType((2,), np.dtype("float64")))
+        >>> prepare(Graph([x], [x * 2]))([np.array([1.0, 2.5])], [])
+        [array([2., 5.])]
     """
     return Plan(graph, device, float_type, hook)
