@@ -251,7 +251,7 @@ class tracing:
 class Epoch:
     """What compiled steps look at: it changes when modules change in structure or mode.
 
-    A mode that is put back, ``eval()`` and then ``train()``, puts the old value back, and the traces
+    A mode that is put back, ``eval()`` and then ``train()``, puts the old value back, and traces
     made under it serve again.
     """
 

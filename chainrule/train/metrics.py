@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from chainrule.nn import Module
-from chainrule.tensor.compile import compile
-from chainrule.tensor.tensor import Tensor
+from chainrule.tensor.tensor import Tensor, tensor
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
@@ -66,25 +65,30 @@ class Means:
         self._sums, self._samples = dict(state["sums"]), state["samples"]
 
 
+def _tensor(array: Any) -> Tensor:
+    made: Tensor = array if isinstance(array, Tensor) else tensor(array)
+    return made
+
+
 def measure(
     model: Module,
-    score: Callable[..., Mapping[str, Tensor]],
+    score: Callable[..., Mapping[str, Any]],
     batches: Iterable[tuple[Any, ...]],
 ) -> dict[str, float]:
     """The means over all batches of what ``score`` returns, with the model in evaluation mode.
 
     Args:
         model: put into evaluation mode meanwhile; its former mode comes back.
-        score: called with the arrays of a batch; returns named means over it. Compiled here.
-        batches: batches of arrays, samples along the first axis.
+        score: called with the tensors of a batch; returns named means over it. Compile it where
+            it is called often.
+        batches: batches of arrays or tensors, samples along the first axis.
     """
     training = model.training
     model.eval()
     try:
         means = Means()
-        compiled = compile(score)
         for batch in batches:
-            means.add(compiled(*batch), samples=len(batch[0]))
+            means.add(score(*map(_tensor, batch)), samples=len(batch[0]))
         return means.take()
     finally:
         model.train(training)

@@ -44,7 +44,7 @@ class Trainer:
         step: called with the arrays of a batch; learns from it, and returns named means over it,
             such as ``{"loss": loss, "accuracy": ...}``. It is compiled.
         batches: what to learn from.
-        score: the measures alone, without learning; needed with ``validation``.
+        score: the measures alone, without learning; needed with ``validation``. Compiled too.
         validation: batches measured after each epoch; nothing is learnt from them.
         folder: where metrics and checkpoints go; without it nothing is written.
         callbacks: what else happens, such as :class:`~chainrule.train.Progress`.
@@ -95,7 +95,7 @@ class Trainer:
         self.model = model
         self.optimizer = optimizer
         self.batches = batches
-        self.score = score
+        self.score = compile(score) if score else None
         self.validation = validation
         self.folder = folder
         self.callbacks = tuple(callbacks)

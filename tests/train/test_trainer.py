@@ -194,6 +194,28 @@ def test_measure_leaves_the_model_as_it_was() -> None:
         np.testing.assert_array_equal(value.numpy(), before[name])
 
 
+def test_validation_between_epochs_traces_nothing_anew() -> None:
+    trainer, model, score = made()
+    calls = 0
+
+    def counted(features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        nonlocal calls
+        calls += 1
+        return score(features, labels)
+
+    twin = Trainer(
+        model,
+        trainer.optimizer,
+        trainer._learn,
+        trainer.batches,
+        score=counted,
+        validation=Batches(trainer.batches.arrays, 25, shuffle=False),
+    )
+    record = twin.run(epochs=12)
+    assert calls == 1
+    assert record["validation_accuracy"] > 0.5
+
+
 def test_callbacks_are_called_in_order() -> None:
     seen: list[str] = []
 
