@@ -276,6 +276,9 @@ def explain(
         str | None, typer.Option(help="Another loss function, for example mse.")
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Open every step.")] = False,
+    at: Annotated[
+        str | None, typer.Option(help="One entry with every term: w1, dL/dz, 0.weight[0,1].")
+    ] = None,
     format: Annotated[Format, typer.Option(help="How it is laid out.")] = Format.text,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     lang: Lang = None,
@@ -299,6 +302,7 @@ def explain(
             lr=lr,
             loss=loss,
             full=full,
+            at=at,
             format=Format.json.value if json else format.value,
         )
     )

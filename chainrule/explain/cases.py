@@ -150,9 +150,12 @@ def run(
     lang: str,
     full: bool,
     format: str,
+    at: str | None = None,
 ) -> str:
-    """A case as text, Markdown or JSON: what ``chainrule explain`` prints."""
+    """A case as text, Markdown or JSON, or one entry of it: what ``chainrule explain`` prints."""
     made = build(name, settings=settings, steps=steps, lr=lr, loss=loss, lang=lang, full=full)
+    if at is not None:
+        return made.at(at)
     _known("format", format, ("text", "markdown", "json"))
     if format == "json":
         return made.json()

@@ -331,3 +331,9 @@ def test_every_word_is_there_in_both_languages() -> None:
     assert hazards <= set(WORDS)
     made = cases.build("two-layers")
     assert {step.rule for step in made.steps} <= set(WORDS)
+
+
+def test_one_entry_of_a_case() -> None:
+    options = {"settings": {}, "steps": 1, "lr": 0.1, "loss": None, "full": False}
+    text = cases.run("exam", **options, lang="en", format="text", at="w2")
+    assert text.startswith("dL/dw2 = dL/dz*x2 = -0.3775*3 = -1.1326")
