@@ -25,8 +25,10 @@ from chainrule.core.dtype import (
 from chainrule.errors import ChainruleError, closest
 from chainrule.run import executor, set_executor
 from chainrule.tensor import functions as _functions
+from chainrule.tensor import products as _products
 from chainrule.tensor.compile import compile
 from chainrule.tensor.functions import *  # noqa: F403
+from chainrule.tensor.products import *  # noqa: F403
 from chainrule.tensor.state import manual_seed
 from chainrule.tensor.tensor import Tensor, tensor
 from chainrule.tensor.transforms import function, grad, gradcheck, no_grad, value_and_grad
@@ -63,6 +65,7 @@ __all__ = [
     "value_and_grad",
 ]
 __all__ += _functions.__all__
+__all__ += _products.__all__
 
 # Packages that are imported when first asked for, so that ``import chainrule`` stays cheap.
 _PACKAGES = ("data", "explain", "models", "nn", "optim", "train")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import cases_arithmetic
+import cases_attention
 import cases_functions
 import cases_random
 import cases_shape
@@ -16,7 +17,7 @@ from chainrule.core.op import OPS, Op
 # The ops of the library. Functions that other tests register come later, and are not in it.
 LIBRARY: dict[str, Op] = dict(OPS)
 
-_FAMILIES = (cases_arithmetic, cases_shape, cases_functions, cases_random)
+_FAMILIES = (cases_arithmetic, cases_shape, cases_functions, cases_random, cases_attention)
 
 # Smooth points (at least 1e-2 from a kink), odd shapes, broadcasting, negative axes, no entries.
 CASES: dict[str, list[Case]] = {}

@@ -1,5 +1,5 @@
-"""The ops, by family: arithmetic, shape, reduction, linear, random, named functions."""
+"""The ops, by family: arithmetic, shape, reduction, linear, random, named functions, attention."""
 
-from chainrule.core.ops import arithmetic, functions, linear, random, reduction, shape
+from chainrule.core.ops import arithmetic, attention, functions, linear, random, reduction, shape
 
-__all__ = ["arithmetic", "functions", "linear", "random", "reduction", "shape"]
+__all__ = ["arithmetic", "attention", "functions", "linear", "random", "reduction", "shape"]
