@@ -13,7 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from chainrule.core.graph import Array, Node, Shape, TensorType
+from chainrule.core.graph import Array, Node, Shape
+from chainrule.core.op import pick
 from chainrule.core.rewrite import body_of
 from chainrule.explain.notation import Formula, Number, Symbol, apply, total
 
@@ -173,6 +174,35 @@ def _take_add(context: Context, node: Node, index: Shape) -> Formula:
     return total(terms) if terms else Number(0.0)
 
 
+def _pick(context: Context, node: Node, index: Shape) -> Formula:
+    """One result of a function with several, through the function's body."""
+    call = node.inputs[0]
+    if call.op.name == "sort" and node.attrs["index"] == 0:
+        return _sorted(context, call, index)
+    if call.op.body is None:
+        return Number(float(context.value(node)[index]))
+    return entry(context, body_of(call)[node.attrs["index"]], index, top=True)
+
+
+def _sorted(context: Context, call: Node, index: Shape) -> Formula:
+    """The entry that came to this place."""
+    dim = call.attrs["dim"]
+    came_from = int(context.value(pick(call, 1))[index])
+    return entry(context, call.inputs[0], (*index[:dim], came_from, *index[dim + 1 :]))
+
+
+def _gather_add(context: Context, node: Node, index: Shape) -> Formula:
+    """The sum of the entries that were taken from this place."""
+    source, chosen = node.inputs
+    dim = node.attrs["dim"]
+    line = np.moveaxis(context.value(chosen), dim, -1)[(*index[:dim], *index[dim + 1 :])]
+    places = np.flatnonzero(line == index[dim])
+    terms = [
+        entry(context, source, (*index[:dim], int(place), *index[dim + 1 :])) for place in places
+    ]
+    return total(terms) if terms else Number(0.0)
+
+
 def _sum(context: Context, node: Node, index: Shape) -> Formula:
     source = node.inputs[0]
     dims = node.attrs["dims"]
@@ -233,11 +263,13 @@ ROWS: Mapping[str, Row] = {
     "constant": _constant,
     "flip": _flip,
     "gather": _gather,
+    "gather_add": _gather_add,
     "linear": _linear,
     "log_softmax": _log_softmax,
     "matmul": _matmul,
     "pad": _pad,
     "permute": _permute,
+    "pick": _pick,
     "reshape": _reshape,
     "slice": _slice,
     "softmax": _softmax,
@@ -262,10 +294,12 @@ def whole(name_of: Callable[[Node], Formula | None], node: Node, *, top: bool = 
         return whole(name_of, node.inputs[0])
     if node.op.name == "constant":
         return Number(float(node.attrs["value"]))
+    if node.op.name == "pick":
+        return whole(name_of, node.inputs[0], top=True)
     if node.op.name == "linear" and len(node.inputs) == 2:
         x, weight = node.inputs
         return apply("matmul", whole(name_of, weight), whole(name_of, x))
-    if node.op.is_leaf or not isinstance(node.type, TensorType) or not node.op.notation.plain:
+    if node.op.is_leaf or not node.op.notation.plain:
         return Symbol(node.op.name, rf"\text{{{node.op.name}}}", float("nan"))
     args = tuple(whole(name_of, child) for child in node.inputs)
     if node.op.name in ("where", "maximum", "minimum", "log1p"):

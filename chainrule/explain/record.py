@@ -29,7 +29,7 @@ from chainrule.tensor.variable import VariableTensor
 
 # Ops that move or retype entries without computing: they get no step of their own.
 VIEWS = frozenset(
-    {"broadcast_to", "cast", "flip", "pad", "permute", "pick", "reshape", "slice", "stop_gradient"}
+    {"broadcast_to", "cast", "flip", "pad", "permute", "reshape", "slice", "stop_gradient"}
 )
 
 

@@ -158,7 +158,7 @@ class Derivation:
         yield from self._updates()
 
     def _forward(self, node: Node) -> Step:
-        name = node.op.name
+        name = (node.inputs[0] if node.op.name == "pick" else node).op.name
         rule = "weighted_sum" if name in ("linear", "matmul") else "value"
         if name in ACTIVATIONS:
             rule = "activation"

@@ -337,3 +337,15 @@ def test_one_entry_of_a_case() -> None:
     options = {"settings": {}, "steps": 1, "lr": 0.1, "loss": None, "full": False}
     text = cases.run("exam", **options, lang="en", format="text", at="w2")
     assert text.startswith("dL/dw2 = dL/dz*x2 = -0.3775*3 = -1.1326")
+
+
+def test_a_function_with_several_results() -> None:
+    w = cr.tensor([3.0, 1.0, 2.0], dtype="float64", requires_grad=True)
+    x, y = cr.tensor([1.0, 2.0, 5.0], dtype="float64"), cr.zeros(3, dtype="float64")
+    made = explain(lambda x: cr.sort(w * x)[0], x, y, loss=lambda p, y: ((p - y) ** 2).sum())
+    shown = {line.symbol.plain: line for _, _, line in lines(made)}
+    assert shown["u2_1"].reads == ("u1_2",)  # the smallest came from the second place
+    assert shown["dL/du1_2"].reads == ("dL/du3_1",)
+    for line in shown.values():
+        assert value(line.formula) == pytest.approx(line.result)
+        assert line.agrees
