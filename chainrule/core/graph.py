@@ -52,7 +52,7 @@ ResultType = TensorType | tuple[TensorType, ...]
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 # Folders of the package that are programs in the user's style: their lines are worth naming.
-_PROGRAMS = tuple(str(Path(_PACKAGE, name)) for name in ("recipes", "models"))
+_PROGRAMS = tuple(str(Path(_PACKAGE, name)) for name in ("recipes", "models", "explain/cases.py"))
 _is_program: dict[CodeType, bool] = {}
 _sources: dict[tuple[CodeType, int], Source] = {}
 
