@@ -228,6 +228,30 @@ def _matmul(context: Context, node: Node, index: Shape) -> Formula:
     return total(terms) if terms else Number(0.0)
 
 
+def _convolution(context: Context, node: Node, index: Shape) -> Formula:
+    """One output pixel: the kernel times the patch under it; padding is 0 and not written."""
+    x, w = node.inputs
+    sample, out, *place = index
+    per_group = w.shape[1]
+    first = out // (w.shape[0] // node.attrs["groups"]) * per_group
+    moves = [node.attrs[name] for name in ("stride", "dilation", "low", "spread")]
+    terms = []
+    for channel, *cell in np.ndindex(*w.shape[1:]):
+        source = []
+        for p, k, n, stride, dilation, low, spread in zip(
+            place, cell, x.shape[2:], *moves, strict=True
+        ):
+            at, off = divmod(p * stride + k * dilation - low, spread)
+            if off or not 0 <= at < n:
+                break
+            source.append(at)
+        else:
+            weight = entry(context, w, (out, channel, *cell))
+            pixel = entry(context, x, (sample, first + channel, *source))
+            terms.append(apply("mul", weight, pixel))
+    return total(terms) if terms else Number(0.0)
+
+
 def _linear(context: Context, node: Node, index: Shape) -> Formula:
     """The textbook's order: w x for every input, then the bias."""
     x, weight, *bias = node.inputs
@@ -261,6 +285,7 @@ ROWS: Mapping[str, Row] = {
     "cast": _cast,
     "concatenate": _concatenate,
     "constant": _constant,
+    "convolution": _convolution,
     "flip": _flip,
     "gather": _gather,
     "gather_add": _gather_add,
@@ -290,7 +315,8 @@ def whole(name_of: Callable[[Node], Formula | None], node: Node, *, top: bool = 
         named = name_of(node)
         if named is not None:
             return named
-    if node.op.name in ("reshape", "broadcast_to", "cast", "stop_gradient"):
+    moved = node.op.name == "permute" and len(node.attrs["dims"]) != 2  # no transposed matrix
+    if moved or node.op.name in ("reshape", "broadcast_to", "cast", "stop_gradient"):
         return whole(name_of, node.inputs[0])
     if node.op.name == "constant":
         return Number(float(node.attrs["value"]))

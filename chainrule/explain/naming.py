@@ -26,6 +26,7 @@ ACTIVATIONS = frozenset(
         "tanh",
     }
 )
+_PRODUCTS = ("convolution", "matmul")
 # Optimizer cells under the symbols of their papers.
 _CELLS = {"lr": "eta", "momentum_buffer": "v", "exp_avg": "m", "exp_avg_sq": "s", "step": "t0"}
 
@@ -225,8 +226,8 @@ def _name_layers(names: Names) -> None:
 
 
 def _weighs(node: Node) -> bool:
-    """A matrix product with a parameter."""
-    return node.op.name == "matmul" and any(map(_is_parameter, node.inputs))
+    """A matrix product, or a convolution, with a parameter."""
+    return node.op.name in _PRODUCTS and any(map(_is_parameter, node.inputs))
 
 
 def _adds_bias(node: Node, steps: list[Node]) -> bool:

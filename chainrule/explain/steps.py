@@ -159,7 +159,7 @@ class Derivation:
 
     def _forward(self, node: Node) -> Step:
         name = (node.inputs[0] if node.op.name == "pick" else node).op.name
-        rule = "weighted_sum" if name in ("linear", "matmul") else "value"
+        rule = "weighted_sum" if name in ("convolution", "linear", "matmul") else "value"
         if name in ACTIVATIONS:
             rule = "activation"
         elif name == "dropout":
