@@ -1,0 +1,169 @@
+"""From LLVM text to addresses: compiled or found in the cache, and linked as one library per plan."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from chainrule.run.native import cache
+from chainrule.run.native.ir import Module
+from chainrule.run.native.target import Target, host
+
+# A kernel: its function's name, and the key that it is made for.
+Spec = tuple[str, Any]
+Emitter = Callable[[Module, str, Any], None]
+
+# How often kernels were written rather than found; tests of the cache look at it.
+emitted = 0
+
+
+@lru_cache(maxsize=1)
+def emitters() -> Mapping[str, Emitter]:
+    """Every kernel by name."""
+    from chainrule.run.native import runner
+    from chainrule.run.native.kernels import columns, gemm, index, randomness, rows
+
+    found: tuple[Emitter, ...] = (
+        rows.rows, columns.columns, columns.argmax, gemm.gemm, gemm.pack_a, index.take,
+        index.scatter, index.gather, index.gather_add, randomness.random, runner.runner,
+    )  # fmt: skip
+    return {emit.__name__: emit for emit in found}
+
+
+@lru_cache(maxsize=1)
+def _sources() -> str:
+    """A digest of everything that writes kernels: other sources, other objects."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*here.glob("*.py"), *here.glob("kernels/*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def key_of(spec: Spec, target: Target) -> str:
+    """The name of a kernel's function and of its entry in the cache."""
+    import llvmlite.binding as llvm
+
+    text = repr((spec, target, llvm.llvm_version_info, _sources()))
+    return f"{spec[0]}_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def text_of(spec: Spec, name: str, target: Target) -> str:
+    """The LLVM text of a kernel."""
+    module = Module(target.has_fma, target.has_rounding)
+    emitters()[spec[0]](module, name, spec[1])
+    return module.text()
+
+
+def compile_object(text: str, target: Target) -> bytes:
+    """Machine code for LLVM text: no optimiser, the code generator at level 1."""
+    import llvmlite.binding as llvm
+
+    _initialize()
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=1, jit=True, reloc="default"
+    )
+    module = llvm.parse_assembly(text)
+    module.triple = target.triple
+    image: bytes = machine.emit_object(module)
+    return image
+
+
+@lru_cache(maxsize=1)
+def _initialize() -> None:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+@lru_cache(maxsize=4096)
+def object_for(spec: Spec) -> tuple[str, bytes]:
+    """Name and machine code of a kernel for this processor."""
+    global emitted
+    target = host()
+    name = key_of(spec, target)
+    image = cache.load(name)
+    if image is None:
+        emitted += 1
+        image = compile_object(text_of(spec, name, target), target)
+        check_symbols(name, image)
+        cache.store(name, image)
+    return name, image
+
+
+def check_symbols(name: str, image: bytes) -> None:
+    """Raise if a kernel calls a library: the result would depend on which one is installed."""
+    foreign = undefined_symbols(image)
+    if foreign:
+        raise RuntimeError(f"the kernel {name} needs {', '.join(sorted(foreign))}")
+
+
+def undefined_symbols(image: bytes) -> set[str]:
+    """Names that an ELF object takes from elsewhere; empty for other formats."""
+    if image[:4] != b"\x7fELF":
+        return set()
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(image[at : at + size], "little")
+
+    start, size, count = number(40, 8), number(58, 2), number(60, 2)
+    found = set()
+    for section in range(start, start + count * size, size):
+        if number(section + 4, 4) != 2:  # a table of symbols
+            continue
+        table, length, link = number(section + 24, 8), number(section + 32, 8), number(section + 40, 4)
+        names = number(start + link * size + 24, 8)
+        for symbol in range(table + 24, table + length, 24):
+            if number(symbol + 6, 2) == 0:
+                begin = names + number(symbol, 4)
+                found.add(image[begin : image.index(b"\0", begin)].decode())
+    return found - {"_GLOBAL_OFFSET_TABLE_"}
+
+
+_libraries = itertools.count(1)
+
+
+@lru_cache(maxsize=1)
+def _linker() -> Any:
+    """LLVM's linker of this process; it lives as long as the process."""
+    import llvmlite.binding as llvm
+
+    _initialize()
+    target = host()
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=1, jit=True
+    )
+    return llvm.create_lljit_compiler(machine)
+
+
+class Library:
+    """Kernels of one plan in memory, freed with it.
+
+    Attributes:
+        addresses: where each kernel's function is.
+    """
+
+    def __init__(self, specs: Sequence[Spec], exports: Sequence[str] = ("",)) -> None:
+        """``exports`` are endings of the functions' names, for kernels that are several."""
+        import llvmlite.binding as llvm
+
+        builder = llvm.JITLibraryBuilder()
+        names = {}
+        for spec in dict.fromkeys(specs):
+            name, image = object_for(spec)
+            builder.add_object_img(image)
+            for ending in exports:
+                builder.export_symbol(name + ending)
+            names[spec] = name
+        # A name can't be used twice, even after its library is gone.
+        self._tracker = builder.link(_linker(), f"plan{next(_libraries)}")
+        self.addresses = {
+            (spec, ending): self._tracker[name + ending]
+            for spec, name in names.items()
+            for ending in exports
+        }

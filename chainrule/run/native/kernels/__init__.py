@@ -1,0 +1,1 @@
+"""The kernels: functions that write LLVM text for one task of a plan."""

@@ -1,0 +1,37 @@
+"""How a plan calls a kernel: ``kernel(slots, args, tile, scratch)``.
+
+``slots`` is the plan's table of addresses. ``args`` is the task's table of whole numbers: for each
+tensor its slot and an offset in bytes, then sizes and strides. ``tile`` says which part of the work
+this call does; ``scratch`` is memory that belongs to the thread.
+"""
+
+from __future__ import annotations
+
+from chainrule.run.native.ir import Function, Module, Value
+
+SIGNATURE = (
+    ("ptr", "slots"), ("ptr noalias readonly", "args"), ("i64", "tile"), ("ptr", "scratch")
+)  # fmt: skip
+
+# Products are added one after the other in chains of this many; the chains are added in order.
+CHAIN = 384
+SCRATCH_BYTES = 1 << 19
+
+
+class Call:
+    """A kernel being written; arguments are taken in the order in which the plan lists them."""
+
+    def __init__(self, module: Module, name: str) -> None:
+        self.fn = Function(module, name, SIGNATURE)
+        self._slots, self._args, self.tile, self.scratch = self.fn.args
+        self._next = 0
+
+    def number(self) -> Value:
+        """The next whole number."""
+        self._next += 1
+        return self._args.load("i64", self._next - 1)
+
+    def tensor(self) -> Value:
+        """The address of the next tensor."""
+        slot, offset = self.number(), self.number()
+        return self._slots.at(slot, "ptr").load("ptr").at(offset, "i8")

@@ -1,0 +1,167 @@
+"""Entries chosen by number: taken, and added or put back.
+
+An index outside its range sets the run's error flag and counts as 0, so that nothing outside the
+tensor is touched; the plan then commits nothing and names the index.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from chainrule.run.native.elementwise import IN_MEMORY
+from chainrule.run.native.ir import Function, Module, Value, vector
+from chainrule.run.native.kernels.calling import Call
+from chainrule.run.native.program import NEXT, Lanes
+
+# Columns of a tile that adds or puts whole slices.
+COLUMNS_PER_TILE = 256
+
+
+class IndexSpec(NamedTuple):
+    """Key of these kernels.
+
+    Attributes:
+        dtype: element type of the entries, as it lies in memory.
+        index: element type of the indices.
+        lanes: of the vectors that copy slices.
+        how: ``"add"`` or ``"put"``, for :func:`scatter`.
+    """
+
+    dtype: str
+    index: str
+    lanes: int
+    how: str = ""
+
+
+def _checked(index: Value, dtype: str, size: Value, errors: Value) -> Value:
+    """The index as i64, or 0 and the flag."""
+    wide = index
+    if index.type != "i64":
+        wide = index.convert("sext" if dtype[0] == "i" else "zext", "i64")
+    bad = wide.compare("uge", size)
+
+    def flag() -> None:
+        errors.store(errors.fn.value(1, "i64"))
+
+    index.fn.when(bad, flag)
+    return index.fn.select(bad, 0, wide)
+
+
+def take(module: Module, name: str, spec: IndexSpec) -> None:
+    """y[a, i] = x[a, index[i]]: whole slices.
+
+    Arguments: x, index, y, errors; number of indices, of slices, entries of a slice, indices per
+    tile, tiles per a.
+    """
+    call = Call(module, name)
+    fn = call.fn
+    x, index, y, errors = (call.tensor() for _ in range(4))
+    count, size, width, per_tile, tiles = (call.number() for _ in range(5))
+    outer = call.tile // tiles
+    first = (call.tile - outer * tiles) * per_tile
+    x, y = x.at(outer * (size * width), spec.dtype), y.at(outer * (count * width), spec.dtype)
+
+    def one(i: Value) -> None:
+        place = _checked(index.load(IN_MEMORY[spec.index], i), spec.index, size, errors)
+        _copy(fn, x.at(place * width, spec.dtype), y.at(i * width, spec.dtype), width, spec)
+
+    fn.loop(first, fn.minimum(first + per_tile, count), 1, (), one)
+    fn.ret()
+
+
+def _copy(fn: Function, source: Value, target: Value, width: Value, spec: IndexSpec) -> None:
+    """A slice, by vectors and a masked rest."""
+    whole = width - width % spec.lanes
+    type = vector(spec.lanes, spec.dtype)
+    fn.loop(0, whole, spec.lanes, (), lambda c: target.store(source.load(type, c), c))
+
+    def rest() -> None:
+        some = Lanes(fn, spec.lanes, width - whole)
+        assert some.mask is not None
+        loaded = fn.masked_load(source.at(whole, spec.dtype), type, some.mask)
+        fn.masked_store(target.at(whole, spec.dtype), loaded, some.mask)
+
+    fn.when(whole.compare("slt", width), rest)
+
+
+def scatter(module: Module, name: str, spec: IndexSpec) -> None:
+    """y[a, index[i]] += x[a, i], or = x[a, i], in the order of i; y is filled before.
+
+    A tile is one a and some columns, so that no two tiles meet. Arguments: x, index, y, errors;
+    number of indices, of slices, entries of a slice, tiles per a.
+    """
+    call = Call(module, name)
+    fn, lanes = call.fn, spec.lanes
+    x, index, y, errors = (call.tensor() for _ in range(4))
+    count, size, width, tiles = (call.number() for _ in range(4))
+    outer = call.tile // tiles
+    left = (call.tile - outer * tiles) * COLUMNS_PER_TILE
+    right = fn.minimum(left + COLUMNS_PER_TILE, width)
+    x, y = x.at(outer * (count * width), spec.dtype), y.at(outer * (size * width), spec.dtype)
+    dtype = {"float": "float32", "double": "float64", "i8": "uint8", "i32": "int32"}.get(
+        spec.dtype, "int64"
+    )
+
+    def one(i: Value) -> None:
+        place = _checked(index.load(IN_MEMORY[spec.index], i), spec.index, size, errors)
+        source, target = x.at(i * width, spec.dtype), y.at(place * width, spec.dtype)
+
+        def some(c: Value) -> None:
+            part = Lanes(fn, lanes, fn.minimum(right - c, lanes))
+            value = part.load(source, dtype, NEXT, c)
+            if spec.how == "add":
+                value = part.load(target, dtype, NEXT, c) + value
+            part.store(target, value, NEXT, c)
+
+        fn.loop(left, right, lanes, (), some)
+
+    fn.loop(0, count, 1, (), one)
+    fn.ret()
+
+
+def gather(module: Module, name: str, spec: IndexSpec) -> None:
+    """y[a, i, c] = x[a, index[a, i, c], c]: entries, each from its own row.
+
+    Arguments: x, index, y, errors; indices along the axis, its length, entries after it. A tile is
+    one a.
+    """
+    call, inside = _entries(module, name)
+    fn = call.fn
+    x, index, y, errors, count, size, width = inside
+    x = x.at(call.tile * (size * width), spec.dtype)
+    first = call.tile * (count * width)
+    index, y = index.at(first, IN_MEMORY[spec.index]), y.at(first, spec.dtype)
+
+    def one(i: Value) -> None:
+        place = _checked(index.load(IN_MEMORY[spec.index], i), spec.index, size, errors)
+        y.store(x.load(spec.dtype, place * width + i % width), i)
+
+    fn.loop(0, count * width, 1, (), one)
+    fn.ret()
+
+
+def gather_add(module: Module, name: str, spec: IndexSpec) -> None:
+    """y[a, index[a, i, c], c] += x[a, i, c] in the order of i; y is filled before.
+
+    Arguments as of :func:`gather`.
+    """
+    call, inside = _entries(module, name)
+    fn = call.fn
+    x, index, y, errors, count, size, width = inside
+    y = y.at(call.tile * (size * width), spec.dtype)
+    first = call.tile * (count * width)
+    index, x = index.at(first, IN_MEMORY[spec.index]), x.at(first, spec.dtype)
+
+    def one(i: Value) -> None:
+        place = _checked(index.load(IN_MEMORY[spec.index], i), spec.index, size, errors)
+        target = y.at(place * width + i % width, spec.dtype)
+        target.store(target.load(spec.dtype) + x.load(spec.dtype, i))
+
+    fn.loop(0, count * width, 1, (), one)
+    fn.ret()
+
+
+def _entries(module: Module, name: str) -> tuple[Call, list[Value]]:
+    call = Call(module, name)
+    tensors = [call.tensor() for _ in range(4)]
+    return call, [*tensors, *(call.number() for _ in range(3))]

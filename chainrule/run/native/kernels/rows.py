@@ -1,0 +1,248 @@
+"""Fused chains over rows: elementwise ops, and sums and maxima along each row.
+
+A row is passed over in stages. A sum ends a stage: what depends on it comes in the next. Values of
+an earlier stage that are needed again wait in the thread's memory. Elementwise chains have one stage.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from chainrule.run.native.elementwise import IN_MEMORY
+from chainrule.run.native.ir import SIZES, Function, Module, Value
+from chainrule.run.native.kernels.calling import CHAIN, Call
+from chainrule.run.native.program import (
+    FAR,
+    NEXT,
+    REDUCTIONS,
+    SAME,
+    Lanes,
+    Program,
+    across,
+    combine,
+    compute,
+    constant,
+    identity,
+)
+
+# The longest row whose values may wait for a later stage, and how many may.
+WAITING_COLS = 4096
+WAITING_VALUES = 8
+
+
+class RowsSpec(NamedTuple):
+    """Key of the kernel.
+
+    Attributes:
+        program: what is computed.
+        lanes: of its vectors.
+        axes: how many axes the rows have.
+        short: rows are shorter than a vector.
+    """
+
+    program: Program
+    lanes: int
+    axes: int
+    short: bool
+
+
+class _Stages:
+    """Which step is computed in which pass over the row."""
+
+    def __init__(self, program: Program) -> None:
+        self.is_row = program.is_row()
+        self.of: list[int] = []  # row steps: before that pass
+        for step in program.steps:
+            late = max((self.of[arg] for arg in step.args), default=0)
+            self.of.append(late + (step.op in REDUCTIONS))
+        self.stores = [
+            (index, operand, self.of[index])
+            for index, operand in program.stores
+            if not self.is_row[index] or program.operands[operand].column != SAME
+        ]
+        self.row_stores = [
+            pair for pair in program.stores
+            if self.is_row[pair[0]] and program.operands[pair[1]].column == SAME
+        ]  # fmt: skip
+        self.count = 1 + max(
+            [0, *(self.of[i] - 1 for i, s in enumerate(program.steps) if s.op in REDUCTIONS),
+             *(stage for _, _, stage in self.stores)]
+        )  # fmt: skip
+        self.last_use = list(self.of)
+        for index, step in enumerate(program.steps):
+            if not self.is_row[index] or step.op in REDUCTIONS:
+                when = self.of[index] - (step.op in REDUCTIONS)
+                for arg in step.args:
+                    self.last_use[arg] = max(self.last_use[arg], when)
+        self.waiting = [
+            index
+            for index, step in enumerate(program.steps)
+            if not self.is_row[index] and step.op != "load"
+            and self.last_use[index] > self.of[index]
+        ]  # fmt: skip
+
+
+def waiting_values(program: Program) -> int:
+    """How many values of a row are kept from one stage to a later one."""
+    return len(_Stages(program).waiting)
+
+
+def rows(module: Module, name: str, spec: RowsSpec) -> None:
+    """Arguments: operands; rows, cols, rows and cols of a tile, tiles across; the lengths of the
+    rows' axes but the first; for each operand its strides along those axes, and along a row if FAR.
+    """
+    call = Call(module, name)
+    program, fn = spec.program, call.fn
+    bases = [call.tensor() for _ in program.operands]
+    count, cols, tile_rows, tile_cols, across_tiles = (call.number() for _ in range(5))
+    lengths = [call.number() for _ in range(spec.axes - 1)]
+    strides: list[list[Value]] = []
+    steps: list[Value | None] = []
+    for operand in program.operands:
+        strides.append([call.number() for _ in range(spec.axes)])
+        steps.append(call.number() if operand.column == FAR else None)
+    block = call.tile // across_tiles
+    first = block * tile_rows
+    left = (call.tile - block * across_tiles) * tile_cols
+    right = fn.minimum(left + tile_cols, cols)
+
+    def row(index: Value) -> None:
+        at = _unraveled(index, lengths) if spec.axes else []
+        starts = []
+        for base, operand, along in zip(bases, program.operands, strides, strict=True):
+            place = base
+            for i, stride in zip(at, along, strict=True):
+                place = place.at(i * stride, IN_MEMORY[operand.dtype])
+            starts.append(place)
+        _Row(fn, spec, starts, steps, left, right, call.scratch).write()
+
+    fn.loop(first, fn.minimum(first + tile_rows, count), 1, (), row)
+    fn.ret()
+
+
+def _unraveled(index: Value, lengths: list[Value]) -> list[Value]:
+    """The place along each axis of the row with this number."""
+    places = []
+    for length in reversed(lengths):
+        above = index // length
+        places.append(index - above * length)
+        index = above
+    return [index, *reversed(places)]
+
+
+class _Row:
+    """The code of one row."""
+
+    def __init__(
+        self, fn: Function, spec: RowsSpec, starts: list[Value], steps: list[Value | None],
+        left: Value, right: Value, scratch: Value,
+    ) -> None:  # fmt: skip
+        self.fn, self.spec, self.program = fn, spec, spec.program
+        self.starts, self.strides = starts, steps
+        self.left, self.right, self.scratch = left, right, scratch
+        self.stages = _Stages(spec.program)
+        self.known: dict[int, Value] = {}  # row steps
+
+    def write(self) -> None:
+        stages, steps = self.stages, self.program.steps
+        for stage in range(stages.count + 1):
+            for index, step in enumerate(steps):
+                if stages.is_row[index] and stages.of[index] == stage and index not in self.known:
+                    self._row_step(index)
+            if stage < stages.count:
+                self._pass(stage)
+        one = Lanes(self.fn, self.spec.lanes)
+        for index, operand in stages.row_stores:
+            one.store(self.starts[operand], self.known[index], SAME, self.left)
+
+    def _row_step(self, index: int) -> None:
+        step = self.program.steps[index]
+        if step.op == "constant":
+            self.known[index] = constant(self.fn, step, self.spec.lanes)
+        elif step.op == "load":
+            self.known[index] = self._load(index, Lanes(self.fn, self.spec.lanes), self.left)
+        else:
+            compute(self.program, [index], self.known)
+
+    def _load(self, index: int, lanes: Lanes, at: Value) -> Value:
+        operand = self.program.steps[index].fact
+        assert isinstance(operand, int)
+        dtype, column = self.program.operands[operand]
+        return lanes.load(self.starts[operand], dtype, column, at, self.strides[operand])
+
+    # ------------------------------------------------------------------ one pass
+
+    def _pass(self, stage: int) -> None:
+        """All columns once: the full steps of this stage, its stores, its sums."""
+        fn, spec, steps, stages = self.fn, self.spec, self.program.steps, self.stages
+        sums = [
+            index for index, step in enumerate(steps)
+            if step.op in REDUCTIONS and stages.of[index] == stage + 1
+        ]  # fmt: skip
+        stores = [(index, operand) for index, operand, when in stages.stores if when == stage]
+        fresh = [
+            index for index, step in enumerate(steps)
+            if not stages.is_row[index] and step.op != "load" and stages.of[index] == stage
+        ]  # fmt: skip
+        if not (sums or stores or fresh):
+            return
+        needed = {index for index, _ in stores} | {arg for i in (*sums, *fresh) for arg in steps[i].args}
+        joins = [combine(steps[index].op, steps[index].dtype) for index in sums]
+        nothing = [identity(fn, steps[i].op, steps[i].dtype, spec.lanes) for i in sums]
+
+        def columns(at: Value, lanes: Lanes, totals: list[Value]) -> list[Value]:
+            known = dict(self.known)
+            for index in sorted(needed):
+                if not stages.is_row[index] and (steps[index].op == "load"):
+                    known[index] = self._load(index, lanes, at)
+                elif not stages.is_row[index] and stages.of[index] < stage:
+                    known[index] = lanes.load(*self._waiting(index), NEXT, at - self.left)
+            compute(self.program, fresh, known)
+            for index in fresh:
+                if index in stages.waiting:
+                    place, _ = self._waiting(index)
+                    lanes.store(place, known[index], NEXT, at - self.left)
+            for index, operand in stores:
+                column = self.program.operands[operand].column
+                stride = self.strides[operand]
+                lanes.store(self.starts[operand], known[index], column, at, stride)
+            new = []
+            for index, total, join, zero in zip(sums, totals, joins, nothing, strict=True):
+                value = known[steps[index].args[0]]
+                if lanes.mask is not None:
+                    value = fn.select(lanes.mask, value, zero)
+                new.append(join(total, value))
+            return new
+
+        whole = self.left
+        totals = nothing
+        if not spec.short:
+            whole = self.right - (self.right - self.left) % spec.lanes
+            every = Lanes(fn, spec.lanes)
+
+            def chain(at: Value, *before: Value) -> list[Value]:
+                end = fn.minimum(at + CHAIN * spec.lanes, whole)
+                found = fn.loop(
+                    at, end, spec.lanes, nothing, lambda c, *t: columns(c, every, list(t))
+                )
+                return [join(a, b) for join, a, b in zip(joins, before, found, strict=True)]
+
+            if sums:
+                totals = fn.loop(self.left, whole, CHAIN * spec.lanes, nothing, chain)
+            else:
+                fn.loop(self.left, whole, spec.lanes, (), lambda c: columns(c, every, []))
+
+        def tail() -> list[Value]:
+            lanes = Lanes(fn, spec.lanes, self.right - whole)
+            found = columns(whole, lanes, nothing)
+            return [join(a, b) for join, a, b in zip(joins, totals, found, strict=True)]
+
+        totals = fn.when(whole.compare("slt", self.right), tail, lambda: totals)
+        for index, total, join in zip(sums, totals, joins, strict=True):
+            self.known[index] = fn.splat(across(total, join, spec.lanes), spec.lanes)
+
+    def _waiting(self, index: int) -> tuple[Value, str]:
+        """Where a value waits for a later stage, and its element type."""
+        number = self.stages.waiting.index(index)
+        place = self.scratch.at(number * WAITING_COLS * SIZES["i64"], "i8")
+        return place, self.program.steps[index].dtype

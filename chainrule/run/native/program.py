@@ -1,0 +1,202 @@
+"""A fused chain of ops as data: what one pass over rows and columns computes.
+
+The entries of a tensor are seen as ``rows`` x ``cols``. A step is *full* when it has a value per
+entry, and *row* when it has one per row: a sum along the row, or what was loaded with column stride
+0. A program is hashable; it is the kernel's key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import NamedTuple
+
+from chainrule.run.native import elementwise
+from chainrule.run.native.elementwise import ELEMENT, IN_MEMORY
+from chainrule.run.native.ir import Function, Value, vector
+
+# Column strides, as far as a kernel is made for them.
+SAME, NEXT, FAR = 0, 1, 2
+
+REDUCTIONS = ("sum", "amax")
+
+
+class Step(NamedTuple):
+    """One value.
+
+    Attributes:
+        op: ``"load"``, ``"constant"``, ``"product"`` (an entry of the matrix product before), a
+            reduction along the row, or an elementwise op.
+        args: the steps it reads.
+        dtype: element type of its value.
+        fact: of a load, the operand; of a constant, the number.
+    """
+
+    op: str
+    args: tuple[int, ...]
+    dtype: str
+    fact: Hashable = None
+
+
+class Operand(NamedTuple):
+    """A tensor that is loaded or stored: its element type, and how it moves along a row."""
+
+    dtype: str
+    column: int
+
+
+class Program(NamedTuple):
+    """Steps in order, the tensors they touch, and which steps are stored where."""
+
+    steps: tuple[Step, ...]
+    operands: tuple[Operand, ...]
+    stores: tuple[tuple[int, int], ...]
+
+    def is_row(self) -> list[bool]:
+        """For each step, whether it has one value per row."""
+        rows: list[bool] = []
+        for step in self.steps:
+            if step.op == "load":
+                rows.append(self.operands[_number(step)].column == SAME)
+            else:
+                alike = step.op != "product" and all(rows[arg] for arg in step.args)
+                rows.append(step.op in REDUCTIONS or alike)
+        return rows
+
+    @property
+    def has_reductions(self) -> bool:
+        return any(step.op in REDUCTIONS for step in self.steps)
+
+
+def _number(step: Step) -> int:
+    assert isinstance(step.fact, int)
+    return step.fact
+
+
+# ------------------------------------------------------------------------------ emitting
+
+
+def register_type(dtype: str, lanes: int) -> str:
+    """The type of a vector of such numbers."""
+    return vector(lanes, ELEMENT[dtype])
+
+
+def constant(fn: Function, step: Step, lanes: int) -> Value:
+    """A constant step's number in every lane."""
+    assert isinstance(step.fact, int | float)
+    return fn.value(step.fact, register_type(step.dtype, lanes))
+
+
+def compute(program: Program, wanted: Iterable[int], known: dict[int, Value]) -> None:
+    """Add the values of the wanted elementwise steps to ``known``; their operands are there."""
+    for index in wanted:
+        step = program.steps[index]
+        known[index] = elementwise.emit(
+            step.op,
+            [program.steps[arg].dtype for arg in step.args],
+            step.dtype,
+            [known[arg] for arg in step.args],
+        )
+
+
+class Lanes:
+    """The columns that one vector covers: all its lanes, or the first few (``count``)."""
+
+    def __init__(self, fn: Function, lanes: int, count: Value | None = None) -> None:
+        self.fn, self.lanes, self.count = fn, lanes, count
+        self.mask: Value | None = None
+        if count is not None:
+            numbers = fn.vector_of(range(lanes), "i32")
+            limit = fn.splat(count.convert("trunc", "i32"), lanes)
+            self.mask = numbers.compare("slt", limit)
+
+    def load(
+        self, base: Value, dtype: str, column: int, at: Value, stride: Value | None = None
+    ) -> Value:
+        """The entries of columns ``at``, ``at + 1`` ... of a row that starts at ``base``."""
+        element = IN_MEMORY[dtype]
+        if column == SAME:
+            loaded = self.fn.splat(base.load(element), self.lanes)
+        elif column == FAR:
+            assert stride is not None
+            loaded = self._gathered(base, element, at, stride)
+        elif self.mask is not None:
+            address = base.at(at, element)
+            loaded = self.fn.masked_load(address, vector(self.lanes, element), self.mask)
+        else:
+            loaded = base.load(vector(self.lanes, element), at)
+        return loaded.compare("ne", 0) if dtype == "bool" else loaded
+
+    def _gathered(self, base: Value, element: str, at: Value, stride: Value) -> Value:
+        fn = self.fn
+        made = fn.value(0, vector(self.lanes, element))
+        for lane in range(self.lanes):
+            place: Value | int = lane
+            if self.count is not None and lane:
+                place = fn.select(self.count.compare("sgt", lane), fn.value(lane, "i64"), 0)
+            number = base.load(element, (at + place) * stride)
+            made = fn.op(
+                made.type, f"insertelement {made.type} {made}, {element} {number}, i64 {lane}"
+            )
+        return made
+
+    def store(
+        self, base: Value, value: Value, column: int, at: Value, stride: Value | None = None
+    ) -> None:
+        """Write the entries of columns ``at``, ``at + 1`` ... of a row."""
+        fn = self.fn
+        value = in_memory(value)
+        element = value.type[1:-1].split(" x ")[1]
+        if column == NEXT and self.mask is None:
+            base.store(value, at)
+        elif column == NEXT and self.mask is not None:
+            fn.masked_store(base.at(at, element), value, self.mask)
+        elif column == SAME:
+            base.store(fn.lane(value, 0))
+        else:
+            assert stride is not None
+            step = stride
+            count = self.count if self.count is not None else self.lanes
+
+            def one(lane: Value) -> None:
+                base.store(fn.lane(value, lane), (at + lane) * step)
+
+            fn.loop(0, count, 1, (), one)
+
+
+def in_memory(value: Value) -> Value:
+    """Booleans as bytes; other numbers as they are."""
+    return value.convert("zext", "i8") if value.type.endswith(" x i1>") else value
+
+
+# ------------------------------------------------------------------------------ reductions
+
+Combine = Callable[[Value, Value], Value]
+
+
+def combine(op: str, dtype: str) -> Combine:
+    """How two partial results become one."""
+    if op == "sum":
+        return lambda a, b: a + b
+    return lambda a, b: elementwise.emit("maximum", (dtype, dtype), dtype, (a, b))
+
+
+def identity(fn: Function, op: str, dtype: str, lanes: int) -> Value:
+    """What changes nothing when it is combined."""
+    type = register_type(dtype, lanes)
+    if op == "sum":
+        return fn.value(0, type)
+    lowest = {
+        "float32": -float("inf"), "float64": -float("inf"), "int32": -(2**31),
+        "int64": -(2**63), "uint8": 0, "uint32": 0, "bool": 0,
+    }  # fmt: skip
+    return fn.value(lowest[dtype], type)
+
+
+def across(v: Value, join: Combine, lanes: int) -> Value:
+    """All lanes joined, as a fixed tree; the result stands in every lane."""
+    while lanes > 1:
+        half = lanes // 2
+        low = v.fn.shuffle(v, v, range(half))
+        v = join(low, v.fn.shuffle(v, v, range(half, lanes)))
+        lanes = half
+    return v.fn.lane(v, 0)

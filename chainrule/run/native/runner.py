@@ -1,0 +1,322 @@
+"""The one native loop that runs every plan: it walks the table of tasks, and threads claim tiles.
+
+``_one`` runs a plan on the calling thread. ``_many`` runs it together with helpers: each thread
+walks the table in order, waits for what a task needs, and claims the task's tiles by ticket. Which
+thread does which tile is chance; what a tile computes is not (decision 11).
+
+All memory that threads share is words of 64 bits, laid out below. A run has a generation; a ticket
+is the generation and the next tile in one word, so that a helper that comes late from an earlier run
+can claim nothing.
+
+Tasks that write state are guarded. The first thread that reaches one decides for the whole run
+whether state is written: not if an index was out of range or the run was interrupted. The planner
+sees to it that by then all indices have been looked at. Skipped tasks are claimed and counted like
+others, so that a run always ends with no tile in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from chainrule.run.native.ir import Function, Module, Operand, Value
+from chainrule.run.native.kernels.calling import SIGNATURE
+
+# A plan's head.
+TASKS, TABLE, PROGRESS, SLOTS, ERRORS, VERDICT, INTERRUPT = range(7)
+HEAD_WORDS = 8
+# One task in the table.
+KERNEL, ARGS, TILES, GUARDED, NEEDS, NEEDED = range(6)
+TASK_WORDS = 8
+# One task's progress: a cache line of its own.
+TICKET, DONE = range(2)
+PROGRESS_WORDS = 8
+# The team's board: each on a cache line of its own, then one word per helper.
+GENERATION, PLAN, STOP, LONGEST, PATIENCE, BUSY = (8 * i for i in range(6))
+BOARD_WORDS = 256
+
+ENDINGS = ("_one", "_many", "_help", "_pause")
+_GO, _SKIP = 1, 2
+
+
+class RunnerSpec(NamedTuple):
+    """Key of the runner: the family of processors, for its words of control."""
+
+    arm: bool
+
+
+def runner(module: Module, name: str, spec: RunnerSpec) -> None:
+    """The four functions of the runner."""
+    _one(module, name, spec)
+    _work(module, name, spec)
+    _many(module, name, spec)
+    _help(module, name, spec)
+    fn = Function(module, f"{name}_pause", [("i64", "count")])
+    fn.loop(0, fn.args[0], 1, (), lambda _: _pause(fn, spec))
+    fn.ret()
+
+
+# ------------------------------------------------------------------------------ one thread
+
+
+def _one(module: Module, name: str, spec: RunnerSpec) -> None:
+    """Run a plan: ``(head, scratch) -> 0, or not 0 when no state was written``."""
+    fn = Function(module, f"{name}_one", [("ptr", "head"), ("ptr", "scratch")], "i64")
+    head, scratch = fn.args
+    restore = _flush_subnormals(fn, spec)
+    table, slots = head.load("ptr", TABLE), head.load("ptr", SLOTS)
+
+    def task(index: Value, verdict: Value) -> list[Value]:
+        entry = table.at(index * TASK_WORDS, "i64")
+        guarded = entry.load("i64", GUARDED).compare("ne", 0)
+        undecided = guarded & verdict.compare("eq", 0)
+        (verdict,) = fn.when(undecided, lambda: [_verdict(head)], lambda: [verdict])
+        skipped = guarded & verdict.compare("eq", _SKIP)
+        tiles = fn.select(skipped, 0, entry.load("i64", TILES))
+        fn.loop(0, tiles, 1, (), lambda tile: _call(entry, slots, tile, scratch))
+        return [verdict]
+
+    count = head.load("i64", TASKS)
+    (verdict,) = fn.loop(0, count, 1, [fn.value(0, "i64")], task)
+    (verdict,) = fn.when(verdict.compare("eq", 0), lambda: [_verdict(head)], lambda: [verdict])
+    restore()
+    fn.ret(verdict - _GO)
+
+
+def _verdict(head: Value) -> Value:
+    """Whether state is to be written: no index was out of range, nobody interrupted."""
+    errors = head.load("ptr", ERRORS).load("i64")
+    stopped = errors | head.load("i64", INTERRUPT)
+    return head.fn.select(stopped.compare("eq", 0), head.fn.value(_GO, "i64"), _SKIP)
+
+
+def _call(entry: Value, slots: Value, tile: Value, scratch: Value) -> None:
+    kernel, args = entry.load("ptr", KERNEL), entry.load("ptr", ARGS)
+    assert len(SIGNATURE) == 4
+    entry.fn.call(kernel.name, "void", slots, args, tile, scratch)
+
+
+# ------------------------------------------------------------------------------ many threads
+
+
+def _work(module: Module, name: str, spec: RunnerSpec) -> None:
+    """What every thread of a run does: ``(head, scratch, generation) -> longest wait``."""
+    args = [("ptr", "head"), ("ptr", "scratch"), ("i64", "generation")]
+    fn = Function(module, f"{name}_work", args, "i64", internal=True)
+    head, scratch, generation = fn.args
+    table, slots = head.load("ptr", TABLE), head.load("ptr", SLOTS)
+    progress, count = head.load("ptr", PROGRESS), head.load("i64", TASKS)
+    mine = generation << 32
+
+    def wait(index: Value, longest: Value) -> list[Value]:
+        """Until a task is done, or its run is over."""
+        state = progress.at(index * PROGRESS_WORDS, "i64")
+        tiles = table.at(index * TASK_WORDS, "i64").load("i64", TILES)
+
+        def done() -> Value:
+            finished = _read(state.at(DONE, "i64")).compare("uge", tiles)
+            stale = (_read(state) & -(1 << 32)).compare("ne", mine)
+            return finished | stale
+
+        def slowly() -> list[Value]:
+            (spins,) = _until(fn, spec, done)
+            return [fn.select(spins.compare("ugt", longest), spins, longest)]
+
+        return fn.when(done(), lambda: [longest], slowly)
+
+    def task(index: Value, longest: Value) -> list[Value]:
+        entry = table.at(index * TASK_WORDS, "i64")
+        state = progress.at(index * PROGRESS_WORDS, "i64")
+        tiles, needed = entry.load("i64", TILES), entry.load("ptr", NEEDED)
+        (longest,) = fn.loop(
+            0, entry.load("i64", NEEDS), 1, [longest],
+            lambda k, longest: wait(needed.load("i64", k), longest),
+        )  # fmt: skip
+        guarded = entry.load("i64", GUARDED).compare("ne", 0)
+        (verdict,) = fn.when(
+            guarded, lambda: [_agree(head, generation)], lambda: [fn.value(_GO, "i64")]
+        )
+        _claim(fn, state, mine, tiles, lambda tile: fn.when(
+            verdict.compare("eq", _GO), lambda: _call(entry, slots, tile, scratch)
+        ))  # fmt: skip
+        return [longest]
+
+    (longest,) = fn.loop(0, count, 1, [fn.value(0, "i64")], task)
+    (longest,) = fn.loop(0, count, 1, [longest], wait)
+    fn.ret(longest)
+
+
+def _claim(
+    fn: Function, state: Value, mine: Value, tiles: Value, work: Callable[[Value], object]
+) -> None:
+    """Take tile after tile until none is left."""
+    look, attempt, found, out = (fn.label() for _ in range(4))
+    fn.jump(look)
+    fn.begin(look)
+    ticket = _read(state)
+    tile = ticket - mine  # huge when the ticket is of another generation
+    fn.branch(tile.compare("ult", tiles), attempt, out)
+    fn.begin(attempt)
+    fn.branch(_exchange(state, ticket, ticket + 1), found, look)
+    fn.begin(found)
+    work(tile)
+    _add_one(state.at(DONE, "i64"))
+    fn.jump(look)
+    fn.begin(out)
+
+
+def _agree(head: Value, generation: Value) -> Value:
+    """The run's one verdict; the word holds the generation too, so that late helpers can't."""
+    fn = head.fn
+    cell = head.at(VERDICT, "i64")
+    open_ = generation << 2
+
+    def decide() -> None:
+        _exchange(cell, open_, open_ | _verdict(head))
+
+    fn.when(_read(cell).compare("eq", open_), decide)
+    return _read(cell) & 3
+
+
+def _many(module: Module, name: str, spec: RunnerSpec) -> None:
+    """Run a plan with the helpers: ``(board, head, scratch) -> 0, or not 0``."""
+    args = [("ptr", "board"), ("ptr", "head"), ("ptr", "scratch")]
+    fn = Function(module, f"{name}_many", args, "i64")
+    board, head, scratch = fn.args
+    restore = _flush_subnormals(fn, spec)
+    generation = (board.load("i64", GENERATION) + 1) & 0x3FFFFFFF
+    progress = head.load("ptr", PROGRESS)
+
+    def reset(index: Value) -> None:
+        state = progress.at(index * PROGRESS_WORDS, "i64")
+        _write(state, generation << 32)
+        _write(state.at(DONE, "i64"), 0)
+
+    _write(head.at(VERDICT, "i64"), generation << 2)
+    fn.loop(0, head.load("i64", TASKS), 1, (), reset)
+    fn.do(f"store atomic ptr {head}, ptr {board.at(PLAN, 'i64')} release, align 8")
+    _write(board.at(GENERATION, "i64"), generation)
+    longest = fn.call(f"{name}_work", "i64", head, scratch, generation)
+    board.at(LONGEST, "i64").store(longest)
+    verdict = _agree(head, generation)
+    restore()
+    fn.ret(verdict - _GO)
+
+
+def _help(module: Module, name: str, spec: RunnerSpec) -> None:
+    """A helper: wait for runs and join them, until none came for a while or the team stops.
+
+    ``(board, scratch, number, generation) -> generation of the run seen last``.
+    """
+    args = [("ptr", "board"), ("ptr", "scratch"), ("i64", "number"), ("i64", "seen")]
+    fn = Function(module, f"{name}_help", args, "i64")
+    board, scratch, number, seen = fn.args
+    restore = _flush_subnormals(fn, spec)
+    busy = board.at(number + BUSY, "i64")
+    memory = fn.op("ptr", "alloca i64")
+    memory.store(seen)
+    start, look, join, work, leave, out = (fn.label() for _ in range(6))
+    patience = board.load("i64", PATIENCE)
+    fn.jump(start)
+    fn.begin(start)
+    last = memory.load("i64")
+
+    def news() -> Value:
+        return _read(board.at(GENERATION, "i64")).compare("ne", last)
+
+    (spins,) = _until(fn, spec, news, patience)
+    fn.branch(spins.compare("ult", patience), look, out)
+    fn.begin(look)
+    generation = _read(board.at(GENERATION, "i64"))
+    memory.store(generation)
+    # Say "busy" first, then look again: whoever frees a plan waits for helpers that are busy.
+    fn.do(f"store atomic i64 1, ptr {busy} seq_cst, align 8")
+    same = fn.op("i64", f"load atomic i64, ptr {board.at(GENERATION, 'i64')} seq_cst, align 8")
+    stop = _read(board.at(STOP, "i64"))
+    fn.branch(same.compare("eq", generation) & stop.compare("eq", 0), join, leave)
+    fn.begin(join)
+    address = board.at(PLAN, "i64")
+    head = fn.op("ptr", f"load atomic ptr, ptr {address} acquire, align 8")
+    fn.branch(head.compare("ne", Value(fn, "ptr", "null")), work, leave)
+    fn.begin(work)
+    fn.call(f"{name}_work", "i64", head, scratch, generation)
+    fn.jump(leave)
+    fn.begin(leave)
+    _write(busy, 0)
+    fn.branch(_read(board.at(STOP, "i64")).compare("eq", 0), start, out)
+    fn.begin(out)
+    restore()
+    fn.ret(memory.load("i64"))
+
+
+# ------------------------------------------------------------------------------ words of control
+
+
+def _until(
+    fn: Function, spec: RunnerSpec, done: Callable[[], Value], patience: Value | None = None
+) -> list[Value]:
+    """Spin until something is so; how many times it was looked at in vain."""
+    before, look, again, out = fn.label(), fn.label(), fn.label(), fn.label()
+    fn.jump(before)
+    fn.begin(before)
+    fn.jump(look)
+    fn.begin(look)
+    fn.do(f"%spins{look} = phi i64 [ 0, %{before} ], [ %more{look}, %{again} ]")
+    spins = Value(fn, "i64", f"%spins{look}")
+    finished = done()
+    if patience is not None:
+        finished = finished | spins.compare("uge", patience)
+    fn.branch(finished, out, again)
+    fn.begin(again)
+    _pause(fn, spec)
+    fn.do(f"%more{look} = add i64 {spins}, 1")
+    fn.jump(look)
+    fn.begin(out)
+    return [spins]
+
+
+def _read(address: Value) -> Value:
+    return address.fn.op("i64", f"load atomic i64, ptr {address} acquire, align 8")
+
+
+def _write(address: Value, value: Operand) -> None:
+    address.fn.do(f"store atomic i64 {value}, ptr {address} release, align 8")
+
+
+def _exchange(address: Value, old: Value, new: Value) -> Value:
+    """Replace ``old`` by ``new``; false if something else stood there."""
+    fn = address.fn
+    text = f"cmpxchg ptr {address}, i64 {old}, i64 {new} acq_rel acquire"
+    pair = fn.op("{ i64, i1 }", text)
+    return fn.op("i1", f"extractvalue {{ i64, i1 }} {pair}, 1")
+
+
+def _add_one(address: Value) -> None:
+    address.fn.op("i64", f"atomicrmw add ptr {address}, i64 1 acq_rel")
+
+
+def _pause(fn: Function, spec: RunnerSpec) -> None:
+    """Tell the processor that this thread only waits."""
+    if spec.arm:
+        fn.module.declare("llvm.aarch64.hint", "void", ["i32"])
+        fn.do("call void @llvm.aarch64.hint(i32 1)")
+    else:
+        fn.module.declare("llvm.x86.sse2.pause", "void", [])
+        fn.do("call void @llvm.x86.sse2.pause()")
+
+
+def _flush_subnormals(fn: Function, spec: RunnerSpec) -> Callable[[], None]:
+    """Subnormal numbers count as 0 on this thread; the result puts it back as it was."""
+    if spec.arm:
+        fn.module.declare("llvm.aarch64.get.fpcr", "i64", [])
+        fn.module.declare("llvm.aarch64.set.fpcr", "void", ["i64"])
+        before = fn.op("i64", "call i64 @llvm.aarch64.get.fpcr()")
+        fn.do(f"call void @llvm.aarch64.set.fpcr(i64 {before | (1 << 24)})")
+        return lambda: fn.do(f"call void @llvm.aarch64.set.fpcr(i64 {before})")
+    fn.module.declare("llvm.x86.sse.stmxcsr", "void", ["ptr"])
+    fn.module.declare("llvm.x86.sse.ldmxcsr", "void", ["ptr"])
+    old, new = fn.op("ptr", "alloca i32"), fn.op("ptr", "alloca i32")
+    fn.do(f"call void @llvm.x86.sse.stmxcsr(ptr {old})")
+    new.store(old.load("i32") | 0x8040)
+    fn.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {new})")
+    return lambda: fn.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {old})")

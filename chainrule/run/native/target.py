@@ -1,0 +1,57 @@
+"""What the processor can do, and the kernel shapes that follow from it.
+
+Everything here is a function of the processor's features: two machines with the same features run
+the same code and get the same bits (decision 11).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor.
+
+    Attributes:
+        triple, cpu, features: LLVM's words for it.
+        lanes: float32 numbers in a vector register.
+        has_fma: it multiplies and adds in one rounding.
+        has_rounding: floor, ceil and round are instructions.
+        panel: vectors side by side in a block of a matrix product.
+        blocks: rows of such a block, from the full one down to 1.
+    """
+
+    triple: str
+    cpu: str
+    features: str
+    lanes: int
+    has_fma: bool
+    has_rounding: bool
+    panel: int
+    blocks: tuple[int, ...]
+
+
+def target_for(triple: str, cpu: str, features: dict[str, bool]) -> Target:
+    """The target of a processor with these features."""
+    words = ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(features.items()))
+    arm = triple.startswith(("aarch64", "arm64"))
+    if arm:
+        return Target(triple, cpu, words, 4, True, True, 3, (8, 4, 2, 1))
+    rounding = features.get("sse4.1", False)
+    fma = features.get("fma", False)
+    if features.get("avx512f") and features.get("avx512vl") and features.get("avx512bw"):
+        return Target(triple, cpu, words, 16, True, True, 2, (14, 8, 4, 2, 1))
+    if features.get("avx2"):
+        return Target(triple, cpu, words, 8, fma, True, 2, (6, 4, 2, 1))
+    return Target(triple, cpu, words, 4, fma, rounding, 2, (6, 4, 2, 1))
+
+
+@lru_cache(maxsize=1)
+def host() -> Target:
+    """The processor this runs on."""
+    import llvmlite.binding as llvm
+
+    features = dict(llvm.get_host_cpu_features())
+    return target_for(llvm.get_process_triple(), llvm.get_host_cpu_name(), features)

@@ -1,0 +1,404 @@
+"""Curves on vectors of float32, and on those of float64 that the float32 ones are made of.
+
+Infinities, NaN and zero come out exactly; results that would be subnormal come out as 0. Nothing
+here calls a library. A test sweeps each curve over the float32 bit patterns and holds it under 2.5
+units in the last place.
+
+Sources: Cephes (exp, log, tanh in float32), FreeBSD's msun (log, sin, cos in float64), N. Juffa's
+erff, and M. Payne and R. Hanek, "Radian reduction for trigonometric functions", 1983.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+from chainrule.run.native.ir import Function, Value, element_of, lanes_of
+
+INF, NAN = math.inf, math.nan
+TINY = 1.17549435e-38  # the smallest normal float32
+
+
+def polynomial(x: Value, coefficients: Sequence[float]) -> Value:
+    """c[0] x^n + ... + c[n], by Horner's rule."""
+    result = x.fn.value(coefficients[0], x.type)
+    for c in coefficients[1:]:
+        result = x.fn.fma(result, x, c)
+    return result
+
+
+def absolute(x: Value) -> Value:
+    if element_of(x.type) == "float":
+        return (x.bits("i32") & 0x7FFFFFFF).bits("float")
+    return (x.bits("i64") & 0x7FFFFFFFFFFFFFFF).bits("double")
+
+
+def with_sign(size: Value, x: Value) -> Value:
+    """``size``, which is not negative, with the sign of ``x``; float32."""
+    return (size.bits("i32") | (x.bits("i32") & -0x80000000)).bits("float")
+
+
+def is_nan(x: Value) -> Value:
+    return x.compare("uno", x)
+
+
+# ------------------------------------------------------------------------- float32
+
+
+def exp(x: Value) -> Value:
+    """2^n e^r with n the nearest whole number to x / ln 2."""
+    fn = x.fn
+    shifted = fn.fma(x, 1.44269504088896341, 12582912.0)  # 1.5 2^23: n stands in the low bits
+    n = shifted - 12582912.0
+    r = fn.fma(n, 2.12194440e-4, fn.fma(n, -0.693359375, x))
+    p = polynomial(
+        r,
+        (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+         5.0000001201e-1),
+    )  # fmt: skip
+    y = fn.fma(p, r * r, r) + 1.0
+    y = (y.bits("i32") + (shifted.bits("i32") << 23)).bits("float")
+    y = fn.select(x.compare("ugt", 88.72283905), x * INF, y)  # overflow; NaN stays NaN
+    return fn.select(x.compare("olt", -87.33654474), 0.0, y)
+
+
+def log(x: Value) -> Value:
+    """e ln 2 + ln m with m between sqrt(1/2) and sqrt(2)."""
+    fn = x.fn
+    bits = x.bits("i32")
+    exponent = (bits - 0x3F3504F3).shift_signed(23)
+    m = (bits - (exponent << 23)).bits("float") - 1.0
+    e = exponent.convert("sitofp", "float")
+    square = m * m
+    p = polynomial(
+        m,
+        (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
+         -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1),
+    )  # fmt: skip
+    y = fn.fma(e, -2.12194440e-4, p * m * square)
+    y = fn.fma(e, 0.693359375, m + fn.fma(square, -0.5, y))
+    y = fn.select(x.compare("ult", INF), y, x)
+    nothing = fn.select(x.compare("ole", -TINY), NAN, fn.value(-INF, x.type))
+    y = fn.select(x.compare("olt", TINY), nothing, y)
+    return fn.select(is_nan(x), x, y)
+
+
+def tanh(x: Value) -> Value:
+    """An odd polynomial near 0, else 1 - 2 / (e^(2x) + 1)."""
+    fn = x.fn
+    size = absolute(x)
+    square = x * x
+    p = polynomial(
+        square,
+        (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1,
+         -3.33332819422e-1),
+    )  # fmt: skip
+    near = fn.fma(p * square, x, x)
+    far = with_sign(1.0 - 2.0 / (exp(size + size) + 1.0), x)
+    return fn.select(size.compare("olt", 0.625), near, far)
+
+
+def erf(x: Value) -> Value:
+    """An odd polynomial near 0, else 1 - e^p(x)."""
+    fn = x.fn
+    size = absolute(x)
+    square = x * x
+    p = polynomial(
+        square,
+        (-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1,
+         1.28379166e-1),
+    )  # fmt: skip
+    near = fn.fma(p, x, x)
+    bounded = fn.select(size.compare("ogt", 5.0), 5.0, size)
+    square = bounded * bounded
+    high = fn.fma(fn.value(-1.72853470e-5, x.type), bounded, 3.83197126e-4)
+    low = fn.fma(fn.value(-3.88396438e-3, x.type), bounded, 2.42546219e-2)
+    q = fn.fma(high, square, low)
+    for c in (-1.06777877e-1, -6.34846687e-1, -1.28717512e-1):
+        q = fn.fma(q, bounded, c)
+    far = with_sign(1.0 - exp(fn.fma(q, bounded, -bounded)), x)
+    far = fn.select(is_nan(x), x, far)
+    return fn.select(size.compare("olt", 0.927734375), near, far)
+
+
+# ------------------------------------------------------------------------- float32 by float64
+
+
+def _wide(x: Value) -> Value:
+    return x.convert("fpext", "double")
+
+
+def _narrow(x: Value) -> Value:
+    return x.convert("fptrunc", "float")
+
+
+def expm1(x: Value) -> Value:
+    """e^x - 1: a series near 0."""
+    fn = x.fn
+    wide = _wide(x)
+    near = fn.fma(polynomial(wide, [1 / math.factorial(k) for k in range(7, 1, -1)]) * wide, wide, wide)
+    far = exp64(wide) - 1.0
+    y = _narrow(fn.select(absolute(wide).compare("olt", 0.01), near, far))
+    return fn.select(x.compare("oeq", 0.0), x, y)
+
+
+def log1p(x: Value) -> Value:
+    """ln(1 + x); the rounding of 1 + x is made good by the factor x / (u - 1)."""
+    fn = x.fn
+    wide = _wide(x)
+    u = wide + 1.0
+    tiny = absolute(wide).compare("olt", 1e-9)
+    y = fn.select(tiny, wide, log64(u) * (wide / (u - 1.0)))
+    y = fn.select(u.compare("oeq", 0.0), -INF, y)
+    y = fn.select(wide.compare("oeq", INF), wide, y)
+    return fn.select(x.compare("oeq", 0.0), x, _narrow(y))
+
+
+def power(x: Value, y: Value) -> Value:
+    """x^y through float64, which leaves one rounding."""
+    return _narrow(power64(_wide(x), _wide(y)))
+
+
+def sin(x: Value) -> Value:
+    r, n = _quadrant(x)
+    return _narrow(_sin64(r, n))
+
+
+def cos(x: Value) -> Value:
+    r, n = _quadrant(x)
+    return _narrow(_sin64(r, n + 1))
+
+
+# ------------------------------------------------------------------------- float64
+
+
+def exp64(x: Value) -> Value:
+    """As :func:`exp`; Taylor's series to r^13 is exact in float64."""
+    fn = x.fn
+    shifted = fn.fma(x, 1.4426950408889634, 6755399441055744.0)
+    n = shifted - 6755399441055744.0
+    r = fn.fma(n, -1.90821492927058770002e-10, fn.fma(n, -6.93147180369123816490e-01, x))
+    y = polynomial(r, [1 / math.factorial(k) for k in range(13, -1, -1)])
+    y = (y.bits("i64") + (shifted.bits("i64") << 52)).bits("double")
+    y = fn.select(x.compare("ugt", 709.782712893384), x * INF, y)
+    return fn.select(x.compare("olt", -708.3964185322641), 0.0, y)
+
+
+def log64(x: Value) -> Value:
+    """As :func:`log`, through s = f / (2 + f)."""
+    fn = x.fn
+    bits = x.bits("i64")
+    exponent = (bits - 0x3FE6A09E667F3BCD).shift_signed(52)
+    f = (bits - (exponent << 52)).bits("double") - 1.0
+    e = exponent.convert("sitofp", "double")
+    s = f / (f + 2.0)
+    z = s * s
+    r = z * polynomial(
+        z,
+        (1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01,
+         2.222219843214978396e-01, 2.857142874366239149e-01, 3.999999999940941908e-01,
+         6.666666666666735130e-01),
+    )  # fmt: skip
+    half = f * f * 0.5
+    y = e * 6.93147180369123816490e-01 - (
+        (half - (s * (half + r) + e * 1.90821492927058770002e-10)) - f
+    )
+    y = fn.select(x.compare("ult", INF), y, x)
+    nothing = fn.select(x.compare("olt", 0.0), NAN, fn.value(-INF, x.type))
+    y = fn.select(x.compare("olt", 2.2250738585072014e-308), nothing, y)
+    return fn.select(is_nan(x), x, y)
+
+
+def power64(x: Value, y: Value) -> Value:
+    """e^(y ln |x|), and the cases that this formula does not know."""
+    fn = x.fn
+    size = absolute(x)
+    result = exp64(y * log64(size))
+    whole = fn.intrinsic("trunc", y) if fn.module.has_rounding else _truncated(y)
+    is_whole = whole.compare("oeq", y)
+    half = y * 0.5
+    half_whole = fn.intrinsic("trunc", half) if fn.module.has_rounding else _truncated(half)
+    odd = is_whole & half_whole.compare("one", half)
+    below = x.bits("i64").compare("slt", 0)
+    result = fn.select(below & odd, -result, result)
+    outside = x.compare("olt", 0.0) & x.compare("ogt", -INF) & y.compare("one", whole)
+    result = fn.select(outside, NAN, result)
+    unit = size.compare("oeq", 1.0) & absolute(y).compare("oeq", INF)
+    always = y.compare("oeq", 0.0) | x.compare("oeq", 1.0) | unit
+    return fn.select(always, 1.0, result)
+
+
+def sin64(x: Value) -> Value:
+    return _sin64(*_quadrant64(x))
+
+
+def cos64(x: Value) -> Value:
+    r, n = _quadrant64(x)
+    return _sin64(r, n + 1)
+
+
+def tanh64(x: Value) -> Value:
+    """(e^2x - 1) / (e^2x + 1), a series near 0."""
+    fn = x.fn
+    size = absolute(x)
+    square = x * x
+    near = fn.fma(
+        polynomial(square, (-1382 / 155925, 62 / 2835, -17 / 315, 2 / 15, -1 / 3)) * square, x, x
+    )
+    far = 1.0 - 2.0 / (exp64(size + size) + 1.0)
+    far = fn.select(x.compare("olt", 0.0), -far, far)
+    return fn.select(size.compare("olt", 0.02), near, far)
+
+
+def _truncated(y: Value) -> Value:
+    """Without its fraction, where the machine has no instruction for it; float64."""
+    big = absolute(y).compare("uge", 4503599627370496.0)
+    small = y.fn.select(big, 0.0, y)
+    return y.fn.select(big, y, small.convert("fptosi", "i64").convert("sitofp", "double"))
+
+
+# ------------------------------------------------------------------------- sine and cosine
+
+
+def _sin64(r: Value, n: Value) -> Value:
+    """sin(r + n pi/2) for r within pi/4; n + 1 gives the cosine."""
+    fn = r.fn
+    z = r * r
+    sine = fn.fma(
+        polynomial(
+            z,
+            (1.58969099521155010221e-10, -2.50507602534068634195e-08, 2.75573137070700676789e-06,
+             -1.98412698298579493134e-04, 8.33333333332248946124e-03, -1.66666666666666324348e-01),
+        ) * z,
+        r, r,
+    )  # fmt: skip
+    cosine = fn.fma(
+        polynomial(
+            z,
+            (-1.13596475577881948265e-11, 2.08757232129817482790e-09, -2.75573143513906633035e-07,
+             2.48015872894767294178e-05, -1.38888888888741095749e-03, 4.16666666666666019037e-02,
+             -0.5),
+        ),
+        z, 1.0,
+    )  # fmt: skip
+    y = fn.select((n & 1).compare("eq", 0), sine, cosine)
+    return fn.select((n & 2).compare("eq", 0), y, -y)
+
+
+def _quadrant64(x: Value) -> tuple[Value, Value]:
+    """r and n of x = r + n pi/2; exact to float64 for sizes up to 2^24."""
+    fn = x.fn
+    shifted = fn.fma(x, 2 / math.pi, 6755399441055744.0)
+    n = shifted - 6755399441055744.0
+    r = x
+    for part in (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21):
+        r = fn.fma(n, -part, r)
+    return r, shifted.bits("i64")
+
+
+_LARGE = 2.0**24
+
+
+def _quadrant(x: Value) -> tuple[Value, Value]:
+    """r (float64) and n of x = r + n pi/2, for every float32."""
+    fn = x.fn
+    lanes = lanes_of(x.type)
+    wide = _wide(x)
+    r, n = _quadrant64(wide)
+    large = absolute(x).compare("oge", _LARGE)
+    some = fn.op("i1", f"call i1 @llvm.vector.reduce.or.v{lanes}i1({large.type} {large})")
+    fn.module.declare(f"llvm.vector.reduce.or.v{lanes}i1", "i1", [large.type])
+    _write_large_reduction(fn)
+
+    def each() -> list[Value]:
+        def one(i: Value, r: Value, n: Value) -> list[Value]:
+            packed = fn.call("reduce_large", "{ double, i64 }", fn.lane(x, i))
+            near = fn.op("double", f"extractvalue {{ double, i64 }} {packed}, 0")
+            turn = fn.op("i64", f"extractvalue {{ double, i64 }} {packed}, 1")
+            put = f"insertelement {r.type} {r}, double {near}, i64 {i}"
+            put_n = f"insertelement {n.type} {n}, i64 {turn}, i64 {i}"
+            return [fn.op(r.type, put), fn.op(n.type, put_n)]
+
+        start = [fn.value(0.0, r.type), fn.value(0, n.type)]
+        far, turns = fn.loop(0, lanes, 1, start, one)
+        return [fn.select(large, far, r), fn.select(large, turns, n)]
+
+    found = fn.when(some, each, lambda: [r, n])
+    return found[0], found[1]
+
+
+def _write_large_reduction(user: Function) -> None:
+    """``reduce_large``: r and n of one large float32, from the bits of 2/pi that matter.
+
+    x = m 2^s with m of 24 bits. Of m 2^s (2/pi), only the part below 4 counts, so a window of 128
+    bits of 2/pi, from weight 2^1 down, times m, modulo 2^128, holds n and the fraction.
+    """
+    module = user.module
+    if module.has("reduce_large"):
+        return
+    words = _two_over_pi()
+    module.globals.append(
+        f"@two_over_pi = internal constant [{len(words)} x i64] "
+        f"[{', '.join(f'i64 {word}' for word in words)}]"
+    )
+    fn = Function(module, "reduce_large", [("float", "x")], "{ double, i64 }", internal=True)
+    (x,) = fn.args
+    bits = x.bits("i32")
+    shift = ((bits >> 23) & 0xFF).convert("zext", "i64") - 150
+    shift = fn.select(shift.compare("slt", 0), 0, shift)
+    mantissa = ((bits & 0x7FFFFF) | 0x800000).convert("zext", "i128")
+    table = Value(fn, "ptr", "@two_over_pi")
+    first, rest = shift >> 6, shift & 63
+    a, b, c = (table.load("i64", first + k) for k in range(3))
+    high = fn.intrinsic("fshl", a, b, rest).convert("zext", "i128")
+    low = fn.intrinsic("fshl", b, c, rest).convert("zext", "i128")
+    product = mantissa * ((high << 64) | low)
+    half = fn.value(1, "i128") << 125
+    n = (product + half) >> 126
+    fraction = (product - (n << 126)).shift_signed(62).convert("trunc", "i64")
+    r = fraction.convert("sitofp", "double") * (math.pi / 2 * 2.0**-64)
+    n = n.convert("trunc", "i64")
+    negative = bits.compare("slt", 0)
+    r, n = fn.select(negative, -r, r), fn.select(negative, -n, n)
+    broken = x.compare("uno", x) | absolute(x).compare("oeq", INF)
+    r = fn.select(broken, NAN, r)
+    one = fn.op("{ double, i64 }", f"insertvalue {{ double, i64 }} poison, double {r}, 0")
+    both = fn.op("{ double, i64 }", f"insertvalue {{ double, i64 }} {one}, i64 {n}, 1")
+    fn.do(f"ret {{ double, i64 }} {both}")
+
+
+def _two_over_pi() -> list[int]:
+    """2/pi in words of 64 bits; the first bit weighs 2."""
+    # Machin's formula with Python's whole numbers: pi to 400 bits.
+    one = 1 << 400
+
+    def arctan(inverse: int) -> int:
+        term, total, k = one // inverse, 0, 1
+        while term:
+            total += (term if k % 4 == 1 else -term) // k
+            term //= inverse * inverse
+            k += 2
+        return total
+
+    pi = 4 * (4 * arctan(5) - arctan(239))
+    bits = int(Fraction(2 * one, pi) * (1 << 318))  # 320 bits, the first of weight 2
+    return [(bits >> shift) & (2**64 - 1) for shift in range(256, -1, -64)]
+
+
+def rounded(x: Value, how: str) -> Value:
+    """``floor``, ``ceil`` or ``rint`` of float32."""
+    fn = x.fn
+    if fn.module.has_rounding:
+        return fn.intrinsic(how, x)
+    big = absolute(x).compare("uge", 8388608.0)  # such numbers are whole already, or NaN
+    small = fn.select(big, 0.0, x)
+    if how == "rint":
+        # adding 1.5 2^23 rounds to the nearest whole number, ties to even
+        y = (small + 12582912.0) - 12582912.0
+    else:
+        y = small.convert("fptosi", "i32").convert("sitofp", "float")
+        off = y.compare("ogt", small) if how == "floor" else y.compare("olt", small)
+        y = fn.select(off, y - 1.0 if how == "floor" else y + 1.0, y)
+    return fn.select(big, x, with_sign(absolute(y), x))
+
