@@ -59,7 +59,7 @@ class Source(NamedTuple):
 
 
 def language() -> str:
-    """The language of messages: ``"zh"`` if ``CHAINRULE_LANG`` starts with ``zh``, else ``"en"``."""
+    """The language of messages: ``"zh"`` if ``CHAINRULE_LANG`` starts with it, else ``"en"``."""
     return "zh" if os.environ.get("CHAINRULE_LANG", "").lower().startswith("zh") else "en"
 
 
@@ -211,12 +211,13 @@ class BackwardError(ChainruleError, RuntimeError):
     en = (
         "this loss was already back-propagated; a second backward() would add the same "
         "gradients again.",
-        "call backward() once per loss; if doubling is what you want, "
-        "loss.backward(retain_graph=True).",
+        "compute the loss anew in every step, and call backward() once on it; if doubling is what "
+        "you want, the first call is loss.backward(retain_graph=True).",
     )
     zh = (
         "这个损失已经反向传播过;再次 backward() 会把同样的梯度再加一遍。",
-        "每个损失只调用一次 backward();若确实要加倍,用 loss.backward(retain_graph=True)。",
+        "每一步重新计算损失,并只调用一次 backward();若确实要加倍,"
+        "第一次调用写成 loss.backward(retain_graph=True)。",
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chainrule.core.dtype import is_float
-from chainrule.core.graph import Node, TensorType, derived_from, walk
+from chainrule.core.graph import Node, TensorType, derived_from, needing_gradients, walk
 from chainrule.core.op import Joint, results
 from chainrule.core.ops.shape import full
 from chainrule.core.rewrite import body_of
@@ -112,7 +112,9 @@ def _back(
                 made = rule(g, y, *node.inputs, **node.attrs) if want and rule else None
                 parts.append(made)
             return parts
+    with needing_gradients(True):  # the body is part of what is differentiated
+        body = body_of(node)
     chosen = [child for child, want in zip(node.inputs, wanted, strict=True) if want]
-    through = dict(zip(chosen, gradients(body_of(node), chosen, filled), strict=True))
+    through = dict(zip(chosen, gradients(body, chosen, filled), strict=True))
     # A child that stands twice among the inputs gets its whole cotangent once.
     return [through.pop(child, None) for child in node.inputs]

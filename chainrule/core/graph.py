@@ -107,10 +107,10 @@ def scope(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def without_gradients() -> Iterator[None]:
-    """Nodes made inside need no gradient, whatever they are made from."""
+def needing_gradients(on: bool) -> Iterator[None]:
+    """Nodes made inside need a gradient where their inputs do; or (``False``) never."""
     before = place.gradients
-    place.gradients = False
+    place.gradients = on
     try:
         yield
     finally:
@@ -192,7 +192,14 @@ class Node(Operators):
 
     def with_inputs(self, inputs: tuple[Node, ...]) -> Node:
         """The same application to other inputs, from the same place in the program."""
-        twin = Node(self.op, inputs, self.attrs, self.type)
+        return self._twin(inputs, self.attrs)
+
+    def with_attrs(self, attrs: Mapping[str, Any]) -> Node:
+        """The same application with other attributes, which give the same type."""
+        return self._twin(self.inputs, attrs)
+
+    def _twin(self, inputs: tuple[Node, ...], attrs: Mapping[str, Any]) -> Node:
+        twin = Node(self.op, inputs, attrs, self.type)
         twin.scope, twin.origin, twin.source = self.scope, self.origin, self.source
         return twin
 

@@ -132,7 +132,7 @@ class Compiled:
             nodes = [x.node for x in outputs]
             writes = trace.writes()
             left = dict(trace.grads)
-        wanted = [*nodes, *left.values()]
+        wanted = [*nodes, *left.values(), *trace.checks]
         given = [*holes, *grads.values()]
         captured = self._captured(wanted, writes, given, trace)
         graph = Graph([*given, *captured], wanted, writes)
@@ -167,7 +167,7 @@ class Compiled:
                 variable.commit(array)
         made = [
             wrap(input(TensorType(array.shape, array.dtype), value=owned(array)))
-            for array in results[: len(graph.outputs)]
+            for array in results[: entry.outputs + len(entry.graded)]
         ]
         eager.grads.clear()
         for variable, x in zip(entry.graded, made[entry.outputs :], strict=True):

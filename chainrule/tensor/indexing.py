@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.core.dtype import bool_, int64
-from chainrule.core.graph import Node, Shape
+from chainrule.core.dtype import bool_, int64, is_float
+from chainrule.core.graph import Node, Shape, caller, place
 from chainrule.core.op import lift
 from chainrule.core.ops import arithmetic, shape
-from chainrule.errors import IndexRangeError, ShapeError
+from chainrule.errors import DTypeError, IndexRangeError, ShapeError
 from chainrule.tensor.tensor import Tensor, operand_nodes, tensor, wrap
 
 
@@ -86,7 +86,7 @@ def _checked(high: Node, low: Node, size: int) -> Node:
 def _plan(x: Tensor, index: Any) -> Plan:
     parts = list(index) if isinstance(index, tuple) else [index]
     parts = [_mask_to_numbers(part) for part in parts]
-    parts = [piece for part in parts for piece in (part if isinstance(part, tuple) else (part,))]
+    parts = [piece for part in parts for piece in (part if type(part) is tuple else (part,))]
     used = sum(part is not None and part is not Ellipsis for part in parts)
     if used > x.ndim:
         raise ShapeError(
@@ -105,9 +105,15 @@ def _plan(x: Tensor, index: Any) -> Plan:
         length = x.shape[axis]
         if isinstance(part, slice):
             _add_slice(plan, axis, range(*part.indices(length)))
-        elif isinstance(part, Node):
+        elif isinstance(part, _Chosen):
+            if part.length not in (None, length):
+                raise ShapeError(
+                    op="indexing", expected="a mask as long as the axes it stands at",
+                    got=f"{part.length} at axis {axis} of length {length}",
+                    mend="compute the mask from the tensor itself",
+                )  # fmt: skip
             _add_slice(plan, axis, range(length))
-            plan.arrays.append((len(plan.shape) - 1, part))
+            plan.arrays.append((len(plan.shape) - 1, part.node))
         else:
             number = _number(part, length, axis)
             _add_slice(plan, axis, range(number, number + 1))
@@ -127,6 +133,8 @@ def _add_slice(plan: Plan, axis: int, chosen: range) -> None:
 
 
 def _number(part: Any, length: int, axis: int) -> int:
+    if isinstance(part, bool | np.bool_) or not hasattr(part, "__index__"):
+        raise _not_an_index(type(part).__name__)
     number = part.__index__()
     if not -length <= number < length:
         raise IndexRangeError(
@@ -142,6 +150,13 @@ def _number(part: Any, length: int, axis: int) -> int:
     return int(number % length)
 
 
+class _Chosen(NamedTuple):
+    """Positions along an axis; from a mask, with the length the axis must have."""
+
+    node: Node
+    length: int | None = None
+
+
 def _mask_to_numbers(part: Any) -> Any:
     """Masks become index tensors; lists, arrays and tensors become nodes."""
     if isinstance(part, list | np.ndarray):
@@ -150,10 +165,23 @@ def _mask_to_numbers(part: Any) -> Any:
         return part
     if part.dtype == bool_:
         found = np.nonzero(part._value("a boolean mask (its count is a shape)"))
-        return tuple(tensor(axis).node for axis in found)
+        pairs = zip(found, part.shape, strict=True)
+        return tuple(_Chosen(tensor(axis).node, length) for axis, length in pairs)
+    if is_float(part.dtype) and part.numel():
+        raise _not_an_index(f"numbers of type {part.dtype}")
     if part.ndim == 0 and part._node.value is not None:
         return int(part)
-    return arithmetic.cast(part.node, int64)
+    return _Chosen(arithmetic.cast(part.node, int64))
+
+
+def _not_an_index(got: str) -> DTypeError:
+    error = DTypeError(
+        op="indexing",
+        expected="whole numbers, slices, ..., None, masks, or tensors of whole numbers",
+        got=got,
+        mend="x.long() makes whole numbers",
+    )
+    return error.at(".".join(place.scope), caller())
 
 
 class At:

@@ -34,6 +34,7 @@ class State:
     def __init__(self) -> None:
         self.pending: dict[Variable, Node] = {}
         self.grads: MutableMapping[Variable, Node] = weakref.WeakKeyDictionary()
+        self.checks: list[Node] = []
         self.draws = 0
         self.live: set[Node] = set()
         self.waiting = 0
@@ -76,6 +77,12 @@ class State:
             if variable in self.pending:
                 self.settle()
             self.pending[variable] = written(node, variable)
+
+    def check(self, loss: Node) -> None:
+        """Writes made from here on depend on the loss: a bad label must not update anything."""
+        if not self.grads and not self.pending:
+            self.checks.clear()  # their gradients were dropped
+        self.checks.append(loss)
 
     def settle(self) -> None:
         """Evaluate what is pending, and every tensor that the program still holds.
@@ -121,18 +128,21 @@ class State:
         with self.lock:
             targets = [node for node in dict.fromkeys(wanted) if node.value is None]
             writes = self.writes()
+            checks = [node for node in self.checks if node.value is None] if writes else []
             failure = None
             try:
                 if targets:
                     try:
-                        self._evaluate(targets, writes)
+                        self._evaluate(list(dict.fromkeys([*targets, *checks])), writes)
                     except ChainruleError as error:
                         failure = error
                 if writes and (failure or not targets):
-                    self._evaluate([], writes)
+                    self._evaluate(checks, writes)
             finally:
                 self.pending.clear()
                 self.draws = 0
+                if writes:
+                    self.checks.clear()
             return failure
 
     def _evaluate(self, targets: Sequence[Node], writes: Mapping[Variable, Node]) -> None:
@@ -194,8 +204,8 @@ class Trace(State):
 
 
 def refuse_traced(nodes: Iterable[Node], mine: int) -> None:
-    """Raise when a node belongs to another trace than ``mine``."""
-    for node in nodes:
+    """Raise when a node belongs to another trace than ``mine``; names the last of them."""
+    for node in reversed(list(nodes)):
         if node.trace not in (0, mine) and node.value is None:
             error = LeakedTensorError(
                 op=node.op.name, where=f" at {node.source}" * bool(node.source)

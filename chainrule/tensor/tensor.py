@@ -17,9 +17,9 @@ from chainrule.core.graph import (
     TensorType,
     Variable,
     caller,
+    needing_gradients,
     place,
     walk,
-    without_gradients,
 )
 from chainrule.core.op import OPS, Op, input
 from chainrule.core.operators import Operators
@@ -71,7 +71,7 @@ class Tensor(Operators):
 
     def __del__(self) -> None:
         node = getattr(self, "_node", None)
-        if node is not None:
+        if node is not None and eager is not None:  # None while the interpreter shuts down
             eager.release(node)
 
     @property
@@ -334,14 +334,14 @@ class Tensor(Operators):
 
         Args:
             gradient: dL/d(self), of this tensor's shape; 1 for a tensor with one entry.
-            retain_graph: allow another backward of the same tensor.
+            retain_graph: allow another backward of the same tensor later.
 
         Raises:
             NotScalarError: more than one entry and no ``gradient``.
             BackwardError: a second backward of the same loss.
             NoGradientError: nothing behind this tensor is trainable.
         """
-        if self._backward_done and not retain_graph:
+        if self._backward_done:
             raise BackwardError().at(".".join(self._node.scope), self._node.source)
         if gradient is None and self.numel() != 1:
             raise NotScalarError(
@@ -365,7 +365,10 @@ class Tensor(Operators):
             )
         seeds = None if gradient is None else [gradient.node]
         state = current()
-        with without_gradients():  # what is collected has no gradient of its own; cr.grad's has
+        state.check(node)
+        with needing_gradients(
+            False
+        ):  # what is collected has no gradient of its own; cr.grad's has
             for read, part in zip(reads, gradients([node], reads, seeds), strict=True):
                 if part is not None:
                     variable = read.attrs["variable"]
@@ -373,7 +376,7 @@ class Tensor(Operators):
                     state.grads[variable] = part if before is None else before + part
             if not retain_graph:
                 self._let_go(arithmetic.stop_gradient(node))
-        self._backward_done = True
+        self._backward_done = not retain_graph
 
     def _let_go(self, node: Node) -> None:
         """Stand for another node of the same value, so that a kept loss keeps no graph."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ContextDecorator, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ContextDecorator
 from typing import Any
 
 import numpy as np
 
 from chainrule.core import grad as core
 from chainrule.core.dtype import float64, is_float
-from chainrule.core.graph import Node, TensorType, place, walk
+from chainrule.core.graph import Node, TensorType, needing_gradients, place, walk
 from chainrule.core.op import ATOM, OPS, Joint, Notation, Op, input, register, results
 from chainrule.core.ops.shape import RESHAPE
 from chainrule.errors import DTypeError, GradcheckError, NotScalarError, OptionError
@@ -46,7 +46,7 @@ def grad(function: Callable[..., Tensor], argnums: int | Sequence[int] = 0) -> C
         12.0
     """
     both = value_and_grad(function, argnums)
-    return lambda *args: both(*args)[1]
+    return lambda *args, **kwargs: both(*args, **kwargs)[1]
 
 
 def value_and_grad(
@@ -58,7 +58,7 @@ def value_and_grad(
     def apply(*args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         tensors = [arg if isinstance(arg, Tensor) else tensor(arg) for arg in args]
         indices = [_position(index, tensors) for index in chosen]
-        with _gradients_on():
+        with needing_gradients(True):  # a no_grad around cr.grad is not meant for the function
             # Fresh leaves, so that an argument computed from another keeps its own derivative.
             leaves = {index: _leaf(tensors[index].node) for index in indices}
             result = function(
@@ -98,17 +98,6 @@ def _leaf(node: Node) -> Node:
     leaf = RESHAPE(node, shape=node.shape)
     leaf.needs_grad = True
     return leaf
-
-
-@contextmanager
-def _gradients_on() -> Iterator[None]:
-    """A ``no_grad`` around ``cr.grad`` is not meant for what it differentiates."""
-    before = place.gradients
-    place.gradients = True
-    try:
-        yield
-    finally:
-        place.gradients = before
 
 
 def gradcheck(
