@@ -25,7 +25,7 @@ class Sequential(Module):
         else:
             named = [(str(index), module) for index, module in enumerate(modules)]
         for name, module in named:
-            setattr(self, name, module)
+            self.add_module(name, module)
 
     def forward(self, x: Any) -> Any:
         """The last module's output."""
@@ -104,13 +104,13 @@ class ModuleDict(_Container):
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
         for name, module in (modules or {}).items():
-            setattr(self, name, module)
+            self.add_module(name, module)
 
     def __getitem__(self, name: str) -> Module:
         return dict(self.named_children())[name]
 
     def __setitem__(self, name: str, module: Module) -> None:
-        setattr(self, name, module)
+        self.add_module(name, module)
 
     def __contains__(self, name: str) -> bool:
         return name in dict(self.named_children())

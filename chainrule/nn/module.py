@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.core.dtype import as_dtype, is_float
 from chainrule.core.graph import Variable, place, scope
-from chainrule.errors import StateDictError, closest
+from chainrule.errors import OptionError, StateDictError, closest
 from chainrule.tensor.device import is_device, require_cpu
 from chainrule.tensor.state import Epoch, current
 from chainrule.tensor.tensor import Tensor, tensor, to_array
@@ -154,7 +154,16 @@ class Module:
         return (buffer for _, buffer in self.named_buffers())
 
     def add_module(self, name: str, module: Module) -> None:
-        """Assign a module under a name made at run time."""
+        """Assign a module under a name made at run time.
+
+        Raises:
+            OptionError: the name is that of a method, which it would hide.
+        """
+        if callable(getattr(type(self), name, None)):
+            raise OptionError(
+                name="a module's name", expected=f"no method of {type(self).__name__}",
+                got=repr(name), mend=f"call it {name}_, for example",
+            )  # fmt: skip
         setattr(self, name, module)
 
     def register_buffer(self, name: str, value: Any, persistent: bool = True) -> None:

@@ -276,11 +276,10 @@ def test_the_ninth_shape_names_the_axis() -> None:
 def test_the_ninth_plan_names_a_counter(monkeypatch: pytest.MonkeyPatch) -> None:
     step = cr.compile(lambda x, epoch: x)
     monkeypatch.setenv("CHAINRULE_LANG", "zh")
-    with pytest.warns(
-        ManyPlansWarning, match=r"参数中的整数、字符串或容器在变化[^{]*用浮点数或张量传入"
-    ):
-        for epoch in range(9):
-            step(cr.ones(1), epoch)
+    for epoch in range(8):
+        step(cr.ones(1), epoch)
+    with pytest.warns(ManyPlansWarning, match=r"整数、字符串或容器在变化[^{]*用浮点数或张量传入"):
+        step(cr.ones(1), 8)
 
 
 def test_the_ninth_plan_names_a_changing_module() -> None:
