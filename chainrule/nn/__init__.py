@@ -16,6 +16,7 @@ from chainrule.nn.activations import (
     Step,
     Tanh,
 )
+from chainrule.nn.attention import KVCache, MultiheadAttention
 from chainrule.nn.containers import ModuleDict, ModuleList, Sequential
 from chainrule.nn.layers import Dropout, Flatten, Identity, Linear
 from chainrule.nn.losses import (
@@ -38,6 +39,7 @@ __all__ = [
     "Flatten",
     "GELU",
     "Identity",
+    "KVCache",
     "L1Loss",
     "LeakyReLU",
     "Linear",
@@ -46,6 +48,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "ReLU",

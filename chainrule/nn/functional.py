@@ -14,6 +14,7 @@ from chainrule.core.graph import Node
 from chainrule.core.op import lift
 from chainrule.core.ops import arithmetic, functions, random, shape
 from chainrule.errors import LabelTypeError, OptionError, SoftmaxTwiceWarning
+from chainrule.nn.functional_attention import rotary_embedding, scaled_dot_product_attention
 from chainrule.tensor.functions import log_softmax, relu, sigmoid, softmax, tanh
 from chainrule.tensor.state import random_node
 from chainrule.tensor.tensor import Tensor, tensor, wrap
@@ -33,6 +34,8 @@ __all__ = [
     "nll_loss",
     "one_hot",
     "relu",
+    "rotary_embedding",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
     "softmax",

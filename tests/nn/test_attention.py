@@ -189,7 +189,7 @@ def test_later_tokens_never_change_earlier_results(seed: int, length: int) -> No
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
 def test_order_does_not_count_without_positions(seed: int, length: int) -> None:
-    """Self-attention of permuted tokens is the permuted self-attention; rows of weights sum to 1."""
+    """Self-attention of permuted tokens is permuted self-attention; weights sum to 1."""
     rng = np.random.default_rng(seed)
     layer = nn.MultiheadAttention(4, 2, batch_first=True).double()
     x, order = rng.normal(size=(2, length, 4)), rng.permutation(length)
@@ -304,7 +304,6 @@ def test_one_plan_decodes_every_position() -> None:
 def test_a_full_cache() -> None:
     cache = nn.KVCache(1, 1, 2, 2)
     cache.append(cr.ones(1, 1, 2, 2), cr.ones(1, 1, 2, 2))
-    cr.tensor(0.0).item()
     assert cache.length.item() == 2
     cache.append(cr.ones(1, 1, 1, 2), cr.ones(1, 1, 1, 2))
     with pytest.raises(IndexRangeError, match="2 entries"):
@@ -338,11 +337,9 @@ def test_mistakes() -> None:
     with pytest.raises(ShapeError, match="queries with at least two axes"):
         F.scaled_dot_product_attention(cr.ones(2), cr.ones(3, 2), cr.ones(4, 2))
     with pytest.raises(ShapeError, match="grouped queries: heads"):
-        x, y = cr.ones(1, 3, 2, 2), cr.ones(1, 2, 2, 2)
-        F.scaled_dot_product_attention(x, y, y, enable_gqa=True)
+        F.scaled_dot_product_attention(cr.ones(3, 2, 2), *[cr.ones(2, 2, 2)] * 2, enable_gqa=True)
     with pytest.raises(OptionError, match="attn_mask must be true and false"):
-        x = cr.ones(2, 2)
-        F.scaled_dot_product_attention(x, x, x, cr.tensor([[1, 0], [1, 1]]))
+        F.scaled_dot_product_attention(*[cr.ones(2, 2)] * 3, cr.tensor([[1, 0], [1, 1]]))
 
 
 def test_same_weights_would_notice() -> None:
