@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chainrule.core.graph import Graph, TensorType
+from chainrule.core.subgraph import subgraphs
 from chainrule.errors import ChainruleError, VerifierError
 
 
@@ -35,6 +36,10 @@ def verify(graph: Graph, stage: str = "building") -> Graph:
                 fail(f"{node!r}: {error}")
             if inferred != node.type:
                 fail(f"{node!r} should be {inferred}")
+            for inner in subgraphs(node):
+                verify(inner, f"{stage}, inside {node.op.name}")
+                if inner.reads:
+                    fail(f"{node!r} reads a variable inside; it has to come in as an input")
         seen.add(node)
     for variable, node in graph.writes.items():
         if node.type != variable.type:

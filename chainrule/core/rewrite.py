@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from chainrule.core.graph import Graph, Node, TensorType, derived_from, walk
+from chainrule.core.subgraph import with_subgraphs
 
 Replace = Callable[[Node], Node]
 
@@ -58,7 +59,7 @@ def expand(graph: Graph, keep: Iterable[str] = ()) -> Graph:
             index: int = node.attrs["index"]
             return bodies[node.inputs[0]][index]
         if node.op.body is None or node.op.name in kept:
-            return node
+            return with_subgraphs(node, lambda inner: expand(inner, kept))
         body = opened(body_of(node), node)
         if isinstance(node.type, TensorType):
             return body[0]

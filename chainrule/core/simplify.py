@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from chainrule.core.graph import Graph, Node, TensorType
 from chainrule.core.ops.shape import broadcast_to, permute, reshape
 from chainrule.core.rewrite import rewritten
+from chainrule.core.subgraph import exact_attrs, with_subgraphs
 
 
 def simplify(graph: Graph) -> Graph:
@@ -21,7 +22,7 @@ def simplify(graph: Graph) -> Graph:
     def replace(node: Node) -> Node:
         if node in given:
             return node
-        node = _identity(node)
+        node = with_subgraphs(_identity(node), simplify)
         return known.setdefault(node_key(node), node)
 
     return rewritten(graph, replace)
@@ -31,13 +32,7 @@ def node_key(node: Node) -> Hashable:
     """Equal for nodes that compute the same bits; provenance plays no part."""
     if node.op.name == "input":
         return node
-    attrs = tuple((key, _exact(value)) for key, value in sorted(node.attrs.items()))
-    return (node.op.name, node.inputs, attrs)
-
-
-def _exact(value: Hashable) -> Hashable:
-    """Floats by their digits, so that 0.0 and -0.0 differ and NaN equals itself; True is not 1."""
-    return (type(value), value.hex()) if isinstance(value, float) else (type(value), value)
+    return (node.op.name, node.inputs, exact_attrs(node.attrs))
 
 
 def _identity(node: Node) -> Node:

@@ -6,7 +6,7 @@ the doctor stand on it. Fast executors are held against it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from chainrule.core.graph import Array, Graph, Node, ResultType, TensorType
 from chainrule.core.op import Op, input
+from chainrule.core.subgraph import Step, Subgraph
 from chainrule.errors import ChainruleError
 
 # Called with each node and its result, in the order of the run.
@@ -93,7 +94,8 @@ def evaluate(node: Node, arrays: Sequence[Array]) -> Any:
     op = node.op
     try:
         if op.evaluate is not None:
-            result = op.evaluate(*arrays, **node.attrs)
+            attrs = with_steps(node.attrs) if "body" in node.attrs else node.attrs
+            result = op.evaluate(*arrays, **attrs)
             return result if isinstance(result, np.ndarray | tuple) else np.asarray(result)
         if op.name == "constant":
             return np.asarray(node.attrs["value"], node.dtype)
@@ -115,3 +117,17 @@ def _body_plan(
     ]
     made = op.body(*inputs, **dict(attrs))
     return Plan(Graph(inputs, made if isinstance(made, tuple) else (made,)))
+
+
+def with_steps(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as evaluations get them: a subgraph is a function of arrays."""
+    return {
+        name: _step(value) if isinstance(value, Subgraph) else value
+        for name, value in attrs.items()
+    }
+
+
+@lru_cache(maxsize=256)
+def _step(inner: Subgraph) -> Step:
+    plan = Plan(inner)
+    return lambda arrays: plan(arrays, ())

@@ -9,6 +9,7 @@ import cases_arithmetic
 import cases_attention
 import cases_functions
 import cases_random
+import cases_recurrent
 import cases_shape
 from oracle import Case
 
@@ -17,7 +18,14 @@ from chainrule.core.op import OPS, Op
 # The ops of the library. Functions that other tests register come later, and are not in it.
 LIBRARY: dict[str, Op] = dict(OPS)
 
-_FAMILIES = (cases_arithmetic, cases_shape, cases_functions, cases_random, cases_attention)
+_FAMILIES = (
+    cases_arithmetic,
+    cases_shape,
+    cases_functions,
+    cases_random,
+    cases_recurrent,
+    cases_attention,
+)
 
 # Smooth points (at least 1e-2 from a kink), odd shapes, broadcasting, negative axes, no entries.
 CASES: dict[str, list[Case]] = {}

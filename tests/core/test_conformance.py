@@ -181,7 +181,10 @@ def _is_smooth(case: Case) -> bool:
     """Not where gradients end on purpose, nor through float32, where a step of 1e-5 is lost."""
     made = walk(case.nodes()[1])
     return not any(
-        node.op.name in BLOCKERS or "float32" in str(node.attrs.get("dtype")) for node in made
+        node.op.name in BLOCKERS
+        or node.attrs.get("truncate")
+        or "float32" in str(node.attrs.get("dtype"))
+        for node in made
     )
 
 

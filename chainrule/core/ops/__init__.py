@@ -1,5 +1,25 @@
-"""The ops, by family: arithmetic, shape, reduction, linear, random, named functions, attention."""
+"""The ops, by family: arithmetic, shape, reduction, linear, random, functions, attention, loops."""
 
-from chainrule.core.ops import arithmetic, attention, functions, linear, random, reduction, shape
+from chainrule.core.ops import (
+    arithmetic,
+    attention,
+    functions,
+    linear,
+    random,
+    recurrent,
+    reduction,
+    scan,
+    shape,
+)
 
-__all__ = ["arithmetic", "attention", "functions", "linear", "random", "reduction", "shape"]
+__all__ = [
+    "arithmetic",
+    "attention",
+    "functions",
+    "linear",
+    "random",
+    "recurrent",
+    "reduction",
+    "scan",
+    "shape",
+]

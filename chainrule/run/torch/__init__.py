@@ -6,7 +6,7 @@ others run through their body.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ import torch
 from chainrule.core.dtype import DType, is_float, uint32
 from chainrule.core.graph import Array, Graph, Node, TensorType
 from chainrule.core.rewrite import expand
+from chainrule.core.subgraph import Subgraph
 from chainrule.errors import ChainruleError, ExecutorError
 from chainrule.run import interpreter
+from chainrule.run.torch import recurrent  # noqa: F401 (its rows)
 from chainrule.run.torch.table import ROWS, WORD, torch_dtype
 
 __all__ = ["Plan", "prepare"]
@@ -37,15 +39,9 @@ class Plan:
         self.float_type = float_type
         opened = expand(graph, keep=ROWS)
         given = {*opened.inputs, *opened.reads.values()}
-        computed = [node for node in opened.nodes if node not in given]
-        for node in computed:
-            _check_row(node)
-        self._attrs = {node: self._translated(node.attrs) for node in computed}
-        self._constants = {
-            node: ROWS[node.op.name](**self._attrs[node]).to(self.device)
-            for node in computed
-            if not node.inputs
-        }
+        self._attrs: dict[Node, dict[str, Any]] = {}
+        self._constants: dict[Node, torch.Tensor] = {}
+        self._make_ready(node for node in opened.nodes if node not in given)
         self._plan = interpreter.Plan(opened, hook, self._evaluate)
 
     def __call__(self, inputs: Sequence[Array], variables: Sequence[Array]) -> list[Array]:
@@ -69,15 +65,28 @@ class Plan:
             for result, node in zip(results, self.graph.results, strict=True)
         ]
 
+    def _make_ready(self, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            _check_row(node)
+            self._attrs[node] = self._translated(node.attrs)
+            if not node.inputs:
+                row = ROWS[node.op.name]
+                self._constants[node] = row(**self._attrs[node]).to(self.device)
+
     def _type(self, dtype: DType) -> DType:
         return self.float_type if self.float_type and is_float(dtype) else dtype
 
     def _translated(self, attrs: Mapping[str, Any]) -> dict[str, Any]:
-        """A node's attributes, element types being PyTorch's."""
-        return {
-            name: torch_dtype(self._type(value)) if isinstance(value, np.dtype) else value
-            for name, value in attrs.items()
-        }
+        """A node's attributes: element types are PyTorch's, subgraphs functions of tensors."""
+        return {name: self._translate(value) for name, value in attrs.items()}
+
+    def _translate(self, value: Any) -> Any:
+        if isinstance(value, Subgraph):
+            given = set(value.inputs)
+            self._make_ready(node for node in value.nodes if node not in given)
+            inner = interpreter.Plan(value, None, self._evaluate)
+            return lambda tensors: inner(tensors, ())
+        return torch_dtype(self._type(value)) if isinstance(value, np.dtype) else value
 
     def _to_device(self, array: Array) -> torch.Tensor:
         """A copy, since PyTorch can't hold arrays that are read-only."""
