@@ -31,6 +31,7 @@ DTYPES: dict[str, DType] = {
     "uint32": uint32,
     "bool": bool_,
 }
+_KNOWN = {dtype: dtype for dtype in DTYPES.values()}
 _ALIASES = {"float": float32, "double": float64, "long": int64, "int": int32}
 # Non-float types from narrow to wide; a float type is wider than all of them.
 _INTEGERS = (bool_, uint8, uint32, int32, int64)
@@ -56,6 +57,8 @@ def set_default_dtype(dtype: object) -> None:
 
 def as_dtype(dtype: object) -> DType:
     """The library's element type for a name, a Python type or a NumPy type."""
+    if isinstance(dtype, np.dtype) and dtype in _KNOWN:  # NumPy works out the name anew each time
+        return _KNOWN[dtype]
     if dtype is float:
         return _default
     if dtype is int:

@@ -58,11 +58,9 @@ _sources: dict[tuple[CodeType, int], Source] = {}
 
 
 def _outside(code: CodeType) -> bool:
-    found = _is_program.get(code)
-    if found is None:
-        file = code.co_filename
-        found = not file.startswith((_PACKAGE, "<")) or file.startswith(_PROGRAMS)
-        _is_program[code] = found
+    file = code.co_filename
+    found = not file.startswith((_PACKAGE, "<")) or file.startswith(_PROGRAMS)
+    _is_program[code] = found
     return found
 
 
@@ -71,7 +69,8 @@ def caller() -> Source | None:
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if _outside(code):
+        outside = _is_program.get(code)
+        if outside or (outside is None and _outside(code)):
             key = (code, frame.f_lineno)
             source = _sources.get(key)
             if source is None:

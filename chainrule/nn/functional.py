@@ -130,6 +130,11 @@ def mse_loss(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor
 
     Raises:
         ShapeError: the shapes differ; broadcasting here is nearly always a mistake.
+
+    Example:
+        >>> import chainrule as cr
+        >>> mse_loss(cr.tensor([1.0, 2.0]), cr.tensor([0.0, 4.0])).item()
+        2.5
     """
     return wrap(
         functions.mse_loss(prediction.node, _target(prediction, target), reduction=reduction)
@@ -165,7 +170,13 @@ def cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") -> Tenso
 
     Raises:
         LabelTypeError: the labels are not whole numbers.
-        IndexRangeError: a label is not in 0 .. classes - 1.
+        IndexRangeError: a label is not in 0 .. classes - 1 (when the loss is evaluated).
+        SoftmaxTwiceWarning: the scores come out of a softmax.
+
+    Example:
+        >>> import chainrule as cr
+        >>> round(cross_entropy(cr.zeros(2, 10), cr.tensor([3, 7])).item(), 4)  # ln 10
+        2.3026
     """
     target = labels if isinstance(labels, Tensor) else tensor(labels)
     made = wrap(functions.cross_entropy(logits.node, target.node, reduction=reduction))

@@ -31,6 +31,13 @@ def clip_grad_norm_(
     Returns:
         The norm before clipping.
 
+    Example:
+        >>> from chainrule import nn
+        >>> w = nn.Parameter([3.0, 4.0])
+        >>> (w * w).sum().backward()
+        >>> clip_grad_norm_([w], 1.0).item()
+        10.0
+
     Source: Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     """
     grads = current().grads

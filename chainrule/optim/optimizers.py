@@ -66,6 +66,14 @@ class Adam(Optimizer):
         eps: added to the denominator.
         weight_decay: L2 penalty, added to the gradient (for decay apart from it: ``AdamW``).
 
+    Example:
+        >>> import chainrule as cr
+        >>> from chainrule import optim
+        >>> w = cr.tensor(1.0, requires_grad=True)
+        >>> optim.Adam([w], lr=0.1).step(w * w)
+        >>> round(w.item(), 6)  # the first step is lr long
+        0.9
+
     Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015.
     """
 
@@ -88,6 +96,14 @@ class Adam(Optimizer):
 
 class AdamW(Optimizer):
     """Adam, with the decay applied to the parameter itself: p <- p - lr (u + weight_decay p).
+
+    Example:
+        >>> import chainrule as cr
+        >>> from chainrule import optim
+        >>> w = cr.tensor(1.0, requires_grad=True)
+        >>> optim.AdamW([w], lr=0.1, weight_decay=0.5).step(w * w)
+        >>> round(w.item(), 6)  # 1 - 0.1 (1 + 0.5)
+        0.85
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019.
     """

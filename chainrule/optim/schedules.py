@@ -22,13 +22,26 @@ def constant(lr: float) -> Schedule:
 
 
 def step_decay(lr: float, every: int, gamma: float = 0.1) -> Schedule:
-    """lr gamma^(t // every): lowered by a factor after every so many steps."""
+    """lr gamma^(t // every): lowered by a factor after every so many steps.
+
+    Example:
+        >>> import chainrule as cr
+        >>> schedule = step_decay(1.0, every=10, gamma=0.5)
+        >>> [schedule(cr.tensor(t, "float64")).item() for t in (9, 10, 25)]
+        [1.0, 0.5, 0.25]
+    """
     _positive("every", every)
     return lambda t: lr * gamma ** (t / every).floor()
 
 
 def cosine(lr: float, steps: int, lr_min: float = 0.0) -> Schedule:
     """lr_min + (lr - lr_min) (1 + cos(pi t / steps)) / 2, then lr_min.
+
+    Example:
+        >>> import chainrule as cr
+        >>> schedule = cosine(1.0, steps=10)
+        >>> [round(schedule(cr.tensor(t, "float64")).item(), 3) for t in (0, 5, 10, 15)]
+        [1.0, 0.5, 0.0, 0.0]
 
     Source: Loshchilov and Hutter, "SGDR", ICLR 2017.
     """

@@ -20,7 +20,16 @@ from chainrule.tensor.tensor import Tensor, need_node, tensor, wrap
 
 
 class no_grad(ContextDecorator):
-    """Inside, no gradient is remembered. Accepted, and never needed: graphs cost nothing unread."""
+    """Inside, no gradient is remembered. Accepted, and never needed: graphs cost nothing unread.
+
+    Example:
+        >>> import chainrule as cr
+        >>> w = cr.tensor(2.0, requires_grad=True)
+        >>> with cr.no_grad():
+        ...     y = w * 3
+        >>> y.requires_grad
+        False
+    """
 
     def _recreate_cm(self) -> no_grad:
         return no_grad()  # a decorated function may call itself
@@ -52,7 +61,14 @@ def grad(function: Callable[..., Tensor], argnums: int | Sequence[int] = 0) -> C
 def value_and_grad(
     function: Callable[..., Tensor], argnums: int | Sequence[int] = 0
 ) -> Callable[..., tuple[Tensor, Any]]:
-    """As :func:`grad`, the value first."""
+    """As :func:`grad`, the value first.
+
+    Example:
+        >>> import chainrule as cr
+        >>> value, slope = cr.value_and_grad(lambda x: x * x)(cr.tensor(3.0))
+        >>> value.item(), slope.item()
+        (9.0, 6.0)
+    """
     chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     def apply(*args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
@@ -118,6 +134,11 @@ def gradcheck(
 
     Raises:
         GradcheckError: names the worst entry.
+
+    Example:
+        >>> import chainrule as cr
+        >>> cr.gradcheck(lambda x: cr.tanh(x) * x, [0.3, -1.2])
+        True
     """
     arrays = [np.asarray(arg, float64) if _is_real(arg) else np.asarray(arg) for arg in args]
     floats = [index for index, array in enumerate(arrays) if array.dtype == float64]

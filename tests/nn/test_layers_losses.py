@@ -249,8 +249,8 @@ def test_wrong_in_features(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setenv("CHAINRULE_LANG", "zh")
     assert str(caught.value) == (
-        f"blocks.0.2, test_layers_losses.py:{line}: Linear 的最后一维需要 5 个输入特征,实际得到 3 个"
-        "(输入形状 (7, 3))。\n  改法: 改成 Linear(3, ...),或让前一层输出 5 个特征。"
+        f"blocks.0.2, test_layers_losses.py:{line}: Linear 的最后一维需要 5 个输入特征,"
+        "实际得到 3 个(输入形状 (7, 3))。\n  改法: 改成 Linear(3, ...),或让前一层输出 5 个特征。"
     )
 
 
