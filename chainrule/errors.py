@@ -34,6 +34,7 @@ __all__ = [
     "MissingModuleError",
     "MissingPackageError",
     "NoGradientError",
+    "NoKernelWarning",
     "NotScalarError",
     "OptionError",
     "ShapeError",
@@ -351,6 +352,16 @@ class ManyPlansWarning(ChainruleWarning):
         "{mend}",
     )
     zh = ("{name} 已被编译 {count} 次,因为{cause_zh};每次都要重新追踪。", "{mend_zh}")
+
+
+class NoKernelWarning(ChainruleWarning):
+    """A graph that the native engine leaves to the interpreter."""
+
+    en = (
+        "the native executor has no kernel for {op}: graphs with it run on the interpreter, slower.",
+        "",
+    )
+    zh = ("native 执行器还没有 {op} 的内核:含有它的图改由解释器运行,速度较慢。", "")
 
 
 class SoftmaxTwiceWarning(ChainruleWarning):

@@ -240,22 +240,48 @@ class Node(Operators):
 class Variable:
     """A cell that holds an array: a parameter, a buffer, an optimizer moment, a counter.
 
-    The array in ``value`` is never written to: :meth:`commit` replaces it. A graph sees the value
-    through the node that :meth:`read` gives; nodes that read an older value keep that array.
+    An array that was seen in ``value`` is never written to: :meth:`commit` replaces it, and a plan
+    that updates in place asks for :meth:`own`. A graph sees the value through the node that
+    :meth:`read` gives; nodes that read an older value keep that array.
     """
 
-    __slots__ = ("__weakref__", "_read", "name", "trainable", "value", "version")
+    __slots__ = ("__weakref__", "_array", "_read", "_seen", "name", "trainable", "version")
 
     def __init__(self, value: Array, name: str = "", trainable: bool = False) -> None:
-        self.value = frozen(value)
+        self._array = frozen(value)
+        self._seen = True
         self.name = name
         self.trainable = trainable
         self.version = 0
         self._read: weakref.ref[Node] | None = None
 
     @property
+    def value(self) -> Array:
+        """The array; whoever has it may keep it."""
+        self._seen = True
+        return self._array
+
+    def peek(self) -> Array:
+        """The array, for one who does not keep it."""
+        return self._array
+
+    def own(self) -> Array:
+        """The value in a buffer that nobody else has: 64-byte aligned, for a plan to write into.
+
+        It is copied there first if the present array was seen by others, who keep that one.
+        """
+        node = self._read() if self._read else None
+        if node is not None:
+            node.value = self.value
+            self._read = None
+        if self._seen:
+            self._array = frozen(copied(self._array))
+            self._seen = False
+        return self._array
+
+    @property
     def type(self) -> TensorType:
-        return TensorType(self.value.shape, self.value.dtype)
+        return TensorType(self._array.shape, self._array.dtype)
 
     def read(self) -> Node:
         """The node for the present value; the same node until the next commit."""
@@ -280,7 +306,8 @@ class Variable:
         if old is not None:
             old.value = self.value
             self._read = None
-        self.value = frozen(value)
+        self._array = frozen(value)
+        self._seen = True
         self.version += 1
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -295,6 +322,21 @@ def frozen(array: Array) -> Array:
     array = np.asarray(array, order="C")
     array.flags.writeable = False
     return array
+
+
+def aligned(shape: Shape, dtype: DType) -> Array:
+    """An array of zeros that starts on a cache line."""
+    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    room = np.zeros(nbytes + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + nbytes].view(dtype).reshape(shape)
+
+
+def copied(array: Array) -> Array:
+    """An aligned copy."""
+    made = aligned(array.shape, array.dtype)
+    made[...] = array
+    return made
 
 
 # ---------------------------------------------------------------------------------- graphs

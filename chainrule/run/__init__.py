@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from chainrule.core.graph import Array, Graph
 from chainrule.errors import OptionError, closest
@@ -16,6 +16,36 @@ class Plan(Protocol):
     def __call__(self, inputs: Sequence[Array], variables: Sequence[Array]) -> list[Array]: ...
 
 
+@runtime_checkable
+class UpdatingPlan(Plan, Protocol):
+    """A plan that can read and write variables where they stand.
+
+    ``update(inputs)`` runs once, commits every write or, after an error, none; it gives the outputs.
+    """
+
+    def update(self, inputs: Sequence[Array]) -> list[Array]: ...
+
+
+def update(plan: Plan, graph: Graph, inputs: Sequence[Array]) -> list[Array]:
+    """Run a graph's plan on the variables' present values and commit its writes.
+
+    Returns:
+        The outputs.
+    """
+    if isinstance(plan, UpdatingPlan):
+        return plan.update(inputs)
+    results = plan(inputs, [variable.value for variable in graph.reads])
+    for variable, array in zip(graph.writes, results[len(graph.outputs) :], strict=True):
+        variable.commit(array)
+    return results[: len(graph.outputs)]
+
+
+def _native(graph: Graph) -> Plan:
+    from chainrule.run.native import prepare
+
+    return prepare(graph)
+
+
 def _torch(graph: Graph) -> Plan:
     from chainrule.run.torch import prepare
 
@@ -24,6 +54,7 @@ def _torch(graph: Graph) -> Plan:
 
 _EXECUTORS: dict[str, Callable[[Graph], Plan]] = {
     "interpreter": interpreter.prepare,
+    "native": _native,
     "torch": _torch,
 }
 _chosen = "interpreter"
@@ -35,7 +66,7 @@ def executor() -> str:
 
 
 def set_executor(name: str) -> None:
-    """Run graphs with ``"interpreter"`` or ``"torch"`` from now on."""
+    """Run graphs with ``"interpreter"``, ``"native"`` or ``"torch"`` from now on."""
     global _chosen
     if name not in _EXECUTORS:
         near = closest(name, _EXECUTORS)

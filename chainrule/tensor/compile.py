@@ -32,7 +32,7 @@ from chainrule.core.op import input
 from chainrule.core.rewrite import expand
 from chainrule.core.simplify import simplify
 from chainrule.errors import ManyPlansWarning, OptionError
-from chainrule.run import Plan, executor, prepare
+from chainrule.run import Plan, executor, prepare, update
 from chainrule.tensor.state import Epoch, Trace, current, eager, owned, refuse_traced, tracing
 from chainrule.tensor.tensor import Number, Tensor, tensor, wrap
 from chainrule.tensor.variable import VariableTensor
@@ -158,16 +158,13 @@ class Compiled:
     # ------------------------------------------------------------------ running
 
     def _run(self, entry: Entry, arrays: list[Array]) -> Any:
-        graph = entry.graph
         held = [_array(node) for node in eager.grads.values()]
         inputs = [*arrays, *held, *entry.captured]
         with eager.lock:
-            results = entry.plan(inputs, [variable.value for variable in graph.reads])
-            for variable, array in zip(graph.writes, results[len(graph.outputs) :], strict=True):
-                variable.commit(array)
+            outputs = update(entry.plan, entry.graph, inputs)
         made = [
             wrap(input(TensorType(array.shape, array.dtype), value=owned(array)))
-            for array in results[: entry.outputs + len(entry.graded)]
+            for array in outputs[: entry.outputs + len(entry.graded)]
         ]
         eager.grads.clear()
         for variable, x in zip(entry.graded, made[entry.outputs :], strict=True):

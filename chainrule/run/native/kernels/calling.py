@@ -15,7 +15,7 @@ SIGNATURE = (
 
 # Products are added one after the other in chains of this many; the chains are added in order.
 CHAIN = 384
-SCRATCH_BYTES = 1 << 19
+SCRATCH_BYTES = 1 << 20
 
 
 class Call:

@@ -27,7 +27,9 @@ from chainrule.run.native.program import (
 
 # The longest row whose values may wait for a later stage, and how many may.
 WAITING_COLS = 4096
-WAITING_VALUES = 8
+WAITING_VALUES = 16
+# A line more than they need, so that they do not all fall on the same lines of the cache.
+_WAITING_BYTES = WAITING_COLS * SIZES["i64"] + 64
 
 
 class RowsSpec(NamedTuple):
@@ -244,5 +246,5 @@ class _Row:
     def _waiting(self, index: int) -> tuple[Value, str]:
         """Where a value waits for a later stage, and its element type."""
         number = self.stages.waiting.index(index)
-        place = self.scratch.at(number * WAITING_COLS * SIZES["i64"], "i8")
+        place = self.scratch.at(number * _WAITING_BYTES, "i8")
         return place, self.program.steps[index].dtype

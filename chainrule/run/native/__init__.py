@@ -1,0 +1,33 @@
+"""The executor that runs a graph as machine code for this processor, in one call.
+
+A graph is opened into primitives, cut into groups (``fuse``), put in order (``order``), and lowered
+to tasks (``lower``), whose kernels LLVM compiles (``kernels``, ``jit``). One native loop runs them
+(``runner``), on several threads (``team``). What has no kernel yet makes the whole graph run on the
+interpreter, which says so once.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from chainrule.core.graph import Graph, caller
+from chainrule.errors import NoKernelWarning
+from chainrule.run import interpreter
+from chainrule.run.native.failures import NoKernelError
+from chainrule.run.native.plan import Plan
+
+__all__ = ["Plan", "prepare"]
+
+_said: set[str] = set()
+
+
+def prepare(graph: Graph) -> Plan | interpreter.Plan:
+    """The plan of a graph; on the interpreter, with one notice per op, where a kernel is missing."""
+    try:
+        return Plan(graph)
+    except NoKernelError as error:
+        op = str(error)
+        if op not in _said:
+            _said.add(op)
+            warnings.warn(NoKernelWarning(op=op).at("", caller()), stacklevel=2)
+        return interpreter.prepare(graph)

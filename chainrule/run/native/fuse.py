@@ -1,0 +1,235 @@
+"""Which nodes run together: the graph cut into groups, each of which becomes one task.
+
+A group passes over the entries of one shape. It holds elementwise nodes of that shape, sums and
+maxima along its last axes, elementwise nodes on those, and perhaps the matrix product that all this
+follows. Nodes are looked at from the results backwards; a node joins the group that uses it unless
+another group, nearer to the inputs or at the same distance, uses it too. So no group ever waits for
+itself. The cut depends on the graph alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from chainrule.core.graph import Graph, Node, Shape
+from chainrule.run.native.kernels.rows import WAITING_COLS, WAITING_VALUES
+
+VIEWS = ("reshape", "permute", "broadcast_to", "slice", "flip")
+LEAVES = ("input", "read", "constant", "iota")
+
+# A chain longer than this costs more to compile than it saves.
+_LONGEST = 64
+# A product is followed at once by what touches so few tensors of its size; more would evict it.
+_FEW = 4
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes that become one task.
+
+    Attributes:
+        shape: the entries passed over.
+        level: larger than that of every group that uses its results.
+        nodes: its nodes, the last first.
+        split: how many leading axes make up the rows, where there are sums along rows.
+        product: the matrix product whose entries it reads as they are made.
+        is_chain: whether elementwise nodes may join; else it is one node with a kernel of its own.
+    """
+
+    shape: Shape
+    level: int
+    nodes: list[Node] = field(default_factory=list)
+    split: int | None = None
+    product: Node | None = None
+    is_chain: bool = True
+
+    @property
+    def row_shape(self) -> Shape:
+        """The shape of a value per row."""
+        assert self.split is not None
+        return self.shape[: self.split] + (1,) * (len(self.shape) - self.split)
+
+    def is_row(self, node: Node) -> bool:
+        """Whether the node has one value per row of this group."""
+        return self.split is not None and node.shape != self.shape
+
+    @property
+    def cols(self) -> int:
+        return math.prod(self.shape[self.split :])
+
+
+@dataclass(frozen=True)
+class Use:
+    """A node reads another, perhaps through views."""
+
+    user: Node
+    child: Node
+
+
+class Fusion:
+    """The groups of a graph of primitives.
+
+    Attributes:
+        groups: them, in no particular order.
+        of: the group of each node that is computed.
+        stored: the nodes whose values leave their group.
+        uses: who reads each node.
+    """
+
+    def __init__(self, graph: Graph, fused: bool = True) -> None:
+        self._fused = fused
+        self._given = {*graph.inputs, *graph.reads.values()}
+        self.groups: list[Group] = []
+        self.of: dict[Node, Group] = {}
+        self.stored: set[Node] = set()
+        self.uses: dict[Node, list[Use]] = {}
+        self._scalars: list[Group] = []
+        results = {self.base(node) for node in graph.results}
+        computed = [node for node in graph.nodes if self.is_computed(node)]
+        for node in computed:
+            for child in node.inputs:
+                self.uses.setdefault(self.base(child), []).append(Use(node, child))
+        for node in reversed(computed):
+            self._place(node, node in results)
+
+    def base(self, node: Node) -> Node:
+        """The node whose entries a view shows."""
+        while node.op.name in VIEWS and node not in self._given:
+            node = node.inputs[0]
+        return node
+
+    def is_leaf(self, node: Node) -> bool:
+        return node in self._given or node.op.name in LEAVES
+
+    def is_computed(self, node: Node) -> bool:
+        return not self.is_leaf(node) and node.op.name not in VIEWS
+
+    # ------------------------------------------------------------------ placing one node
+
+    def _place(self, node: Node, is_result: bool) -> None:
+        uses = self.uses.get(node, [])
+        users = {id(self.of[use.user]): self.of[use.user] for use in uses}
+        group = self._joined(node, uses, list(users.values()))
+        if group is None:
+            level = 1 + max((user.level for user in users.values()), default=0)
+            group = self._started(node, level)
+        self.of[node] = group
+        if is_result or len(users) > (group is users.get(id(group))) or not users:
+            self.stored.add(node)
+
+    def _started(self, node: Node, level: int) -> Group:
+        """A new group with this node alone."""
+        if is_row_reduction(node):
+            dims: Shape = node.attrs["dims"]
+            group = Group(node.inputs[0].shape, level, [node], split=dims[0])
+        else:
+            chain = node.op.elementwise or node.op.name == "matmul"
+            group = Group(node.shape, level, [node], is_chain=chain)
+            if node.op.name == "matmul":
+                group.nodes, group.product = [], node
+            if node.op.elementwise and node.shape == ():
+                self._scalars.append(group)
+        self.groups.append(group)
+        return group
+
+    def _joined(self, node: Node, uses: list[Use], users: list[Group]) -> Group | None:
+        """The group that the node joins, if there is one."""
+        if not self._fused:
+            return None
+        users = sorted(users, key=lambda group: -group.level)
+        if users and (len(users) == 1 or users[0].level > users[1].level):
+            group = users[0]
+            inside = [use for use in uses if self.of[use.user] is group]
+            if group.is_chain and self._joins(node, inside, group):
+                return group
+        if node.op.elementwise and node.shape == ():
+            highest = max((user.level for user in users), default=0)
+            for group in self._scalars:  # numbers share a task, related or not
+                if group.level > highest and len(group.nodes) < _LONGEST:
+                    group.nodes.append(node)
+                    return group
+        return None
+
+    def _joins(self, node: Node, uses: list[Use], group: Group) -> bool:
+        """Add the node to a group that uses it, if it fits in."""
+        if len(group.nodes) >= _LONGEST or any(use.user is group.product for use in uses):
+            return False
+        if node.op.name == "matmul":
+            return self._becomes_product(node, uses, group)
+        if node.op.elementwise and node.shape == group.shape:
+            if any(use.child is not node for use in uses):
+                return False
+        elif not self._fits_row(node, uses, group):
+            return False
+        if group.split is not None and self._is_staged(group) and len(group.nodes) >= WAITING_VALUES:
+            return False
+        group.nodes.append(node)
+        return True
+
+    def _becomes_product(self, node: Node, uses: list[Use], group: Group) -> bool:
+        if group.product is not None or group.split is not None or node.shape != group.shape:
+            return False
+        if node in self._results_of(uses) or self._width(node, group) > _FEW:
+            return False
+        group.product = node
+        return True
+
+    def _results_of(self, uses: list[Use]) -> set[Node]:
+        """The nodes among them that are read through a view."""
+        return {self.base(use.child) for use in uses if use.child is not self.base(use.child)}
+
+    def _width(self, node: Node, group: Group) -> int:
+        """How many tensors of the product's size its group reads and writes."""
+        members = {*group.nodes, node}
+        read = {
+            self.base(child)
+            for member in group.nodes
+            for child in member.inputs
+            if self.base(child) not in members and self.base(child).size == node.size > 1
+        }
+        return len(read) + sum(member in self.stored for member in group.nodes)
+
+    def _fits_row(self, node: Node, uses: list[Use], group: Group) -> bool:
+        """Whether a sum along rows, or a chain on such sums, can be part of the group."""
+        if group.product is not None:
+            return False
+        if is_row_reduction(node) and node.attrs["keepdim"]:
+            if node.inputs[0].shape != group.shape or group.split not in (
+                None,
+                node.attrs["dims"][0],
+            ):
+                return False
+            split: int = node.attrs["dims"][0]
+        elif node.op.elementwise and group.split is not None and node.shape == group.row_shape:
+            split = group.split
+        else:
+            return False
+        cols = math.prod(group.shape[split:])
+        if cols > WAITING_COLS or len(group.nodes) >= WAITING_VALUES or 0 in group.shape:
+            return False
+        for use in uses:
+            copied = use.child.op.name == "broadcast_to" and use.child.inputs[0] is node
+            full = use.user.shape == group.shape or is_row_reduction(use.user)
+            if not (copied and full) and not (use.child is node and group.is_row(use.user)):
+                return False
+        group.split = split
+        return True
+
+    def _is_staged(self, group: Group) -> bool:
+        """Whether a sum of the group is used in the group."""
+        return any(
+            self.of.get(use.user) is group
+            for node in group.nodes
+            if is_row_reduction(node)
+            for use in self.uses.get(node, ())
+        )
+
+
+def is_row_reduction(node: Node) -> bool:
+    """Whether the node folds its last axes, and only those."""
+    if node.op.name not in ("sum", "amax"):
+        return False
+    dims: Shape = node.attrs["dims"]
+    ndim = node.inputs[0].ndim
+    return dims == tuple(range(ndim - len(dims), ndim))

@@ -1,0 +1,383 @@
+"""From groups of nodes to tasks: layouts, kernels, sizes and strides.
+
+Every number here is a function of the graph and the processor, never of threads or time, since the
+split into tiles decides the order of sums (decision 11).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from chainrule.core.graph import Array, Graph, Node, Shape, TensorType
+from chainrule.run.native import elementwise
+from chainrule.run.native.failures import NoKernelError
+from chainrule.run.native.fuse import Fusion, Group, is_row_reduction
+from chainrule.run.native.indexing import INDEXING
+from chainrule.run.native.kernels.columns import WIDTH, ArgmaxSpec, ColumnsSpec
+from chainrule.run.native.kernels.rows import RowsSpec
+from chainrule.run.native.products import product_tasks
+from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program, Step
+from chainrule.run.native.target import Target
+from chainrule.run.native.task import Task, task
+from chainrule.run.native.views import Buffer, View, contiguous, merged
+
+# Entries of a tile of an elementwise chain.
+TILE = 8192
+
+
+class Lowering:
+    """The tasks of a graph, made group by group.
+
+    Attributes:
+        tasks: them, in order.
+        constants: arrays that the plan holds, and the buffers they are in.
+        errors: the buffer of the run's error flag.
+    """
+
+    def __init__(self, graph: Graph, fusion: Fusion, target: Target, errors: Buffer) -> None:
+        self.fusion, self.target, self.errors = fusion, target, errors
+        self.tasks: list[Task] = []
+        self.constants: list[tuple[Array, Buffer]] = []
+        self._given = {*graph.inputs, *graph.reads.values()}
+        self._views: dict[Node, View] = {}
+        self._singles: dict[str, Callable[[Node], None]] = {
+            "sum": self._fold, "amax": self._fold, "argmax": self._argmax,
+            "concatenate": self._concatenate, "pad": self._pad,
+        }  # fmt: skip
+        for name, make in INDEXING.items():
+            self._singles[name] = lambda node, make=make: make(self, node)
+
+    # ------------------------------------------------------------------ where values are
+
+    def put(self, node: Node, buffer: Buffer) -> None:
+        """The node's entries are in this buffer, in row-major order, or will be."""
+        self._views[node] = contiguous(buffer, node.tensor_type)
+
+    def new(self, type: TensorType) -> View:
+        """Room in the arena."""
+        return contiguous(Buffer(type.size * type.dtype.itemsize), type)
+
+    def home(self, node: Node) -> View:
+        """Where the node's entries go: the place it was given, or room in the arena."""
+        if node not in self._views:
+            self._views[node] = self.new(node.tensor_type)
+        return self._views[node]
+
+    def view(self, node: Node) -> View:
+        """Where the node's entries are; what can't be seen in place is copied once."""
+        found = self._views.get(node)
+        if found is None:
+            found = self._views[node] = self._seen(node)
+        return found
+
+    def _seen(self, node: Node) -> View:
+        name, attrs = node.op.name, node.attrs
+        if name == "constant":
+            return self.constant(np.asarray(attrs["value"], node.dtype))
+        if name == "iota":
+            return self.constant(np.arange(attrs["length"], dtype=node.dtype))
+        x = self.view(node.inputs[0])
+        if name == "permute":
+            return x.permute(attrs["dims"])
+        if name == "broadcast_to":
+            return x.broadcast_to(node.shape)
+        if name == "slice":
+            return x.slice(attrs["starts"], attrs["steps"], node.shape)
+        if name == "flip":
+            return x.flip(attrs["dims"])
+        assert name == "reshape", name
+        seen = x.reshape(node.shape)
+        if seen is None:
+            seen = self.gathered(x).reshape(node.shape)
+            assert seen is not None
+        return seen
+
+    def constant(self, array: Array) -> View:
+        """An array that the plan holds."""
+        buffer = Buffer(array.nbytes, slot=-1)
+        self.constants.append((array, buffer))
+        return contiguous(buffer, TensorType(array.shape, array.dtype))
+
+    def gathered(self, x: View) -> View:
+        """A copy in row-major order."""
+        made = self.new(TensorType(x.shape, x.dtype))
+        self.copy(x, made)
+        return made
+
+    def packed(self, node: Node) -> View:
+        """The node's entries in row-major order, copied if need be."""
+        x = self.view(node)
+        return x if x.is_contiguous else self.gathered(x)
+
+    # ------------------------------------------------------------------ groups
+
+    def lower(self, group: Group) -> None:
+        """Append the tasks of a group."""
+        if group.is_chain:
+            self._chain(group)
+            return
+        (node,) = group.nodes
+        if node.op.name not in self._singles:
+            raise NoKernelError(node.op.name)
+        self._singles[node.op.name](node)
+
+    def _chain(self, group: Group) -> None:
+        chain = Chain(self, group)
+        if group.product is not None:
+            product_tasks(self, group.product, chain.program(), chain.views)
+            return
+        self.pass_over(chain.program(), chain.views, group.shape, group.split)
+
+    def copy(self, source: View, target: View) -> None:
+        """The entries of one view into another."""
+        dtype = source.dtype.name
+        program = Program(
+            (Step("load", (), dtype, 0),), (Operand(dtype, NEXT), Operand(dtype, NEXT)), ((0, 1),)
+        )
+        self.pass_over(program, [source, target], source.shape, None)
+
+    def fill(self, target: View, number: int) -> None:
+        """One number everywhere."""
+        dtype = target.dtype.name
+        program = Program((Step("constant", (), dtype, number),), (Operand(dtype, NEXT),), ((0, 0),))
+        self.pass_over(program, [target], target.shape, None)
+
+    def pass_over(
+        self, program: Program, views: Sequence[View], shape: Shape, split: int | None
+    ) -> None:
+        """A task for a program over the entries of a shape.
+
+        Args:
+            program: its operands' columns are filled in here.
+            views: one per operand, all of ``shape``.
+            split: how many axes are rows; None where any will do.
+        """
+        if 0 in (shape if split is None else shape[:split]):
+            return
+        strides = [view.strides for view in views]
+        if split is None:
+            lengths, by_view = merged(shape, strides)
+            outer, inner = lengths[:-1], lengths[-1:]
+            rows = [each[:-1] for each in by_view]
+            cols = [each[-1:] for each in by_view]
+        else:
+            outer, rows = merged(shape[:split], [each[:split] for each in strides])
+            inner, cols = merged(shape[split:], [each[split:] for each in strides])
+            if len(inner) > 1:
+                self._pass_over_copies(program, views, shape, split)
+                return
+        width = math.prod(inner)
+        operands = tuple(
+            Operand(operand.dtype, _column(each, width))
+            for operand, each in zip(program.operands, cols, strict=True)
+        )
+        count = math.prod(outer)
+        short = width < self.target.lanes
+        lanes = 2 if count * width == 1 else self.target.lanes
+        axes = max(len(outer), 1)
+        spec = RowsSpec(program._replace(operands=operands), lanes, axes, short)
+        tile_rows, tile_cols = max(1, TILE // max(width, 1)), width
+        if not program.has_reductions and width > TILE:
+            tile_cols = TILE
+        across = -(-width // tile_cols) if width else 1
+        numbers = [count, width, tile_rows, tile_cols, across, *outer[1:]]
+        for operand, along, column in zip(operands, rows, cols, strict=True):
+            numbers += along or (0,)
+            if operand.column == FAR:
+                numbers += column
+        self._append(program, views, ("rows", spec), numbers, -(-count // tile_rows) * across)
+
+    def _pass_over_copies(
+        self, program: Program, views: Sequence[View], shape: Shape, split: int
+    ) -> None:
+        """As :meth:`pass_over`, operands whose columns are no single axis being copied first."""
+        written = {operand for _, operand in program.stores}
+        made = []
+        for number, view in enumerate(views):
+            spread = len(merged(shape[split:], [view.strides[split:]])[0]) > 1
+            made.append(self.gathered(view) if spread and number not in written else view)
+        inner, _ = merged(shape[split:], [view.strides[split:] for view in made])
+        if len(inner) > 1:  # stretched along some of the columns
+            made = [
+                view if number in written or not any(view.strides[split:]) else self.gathered(view)
+                for number, view in enumerate(views)
+            ]
+        self.pass_over(program, made, shape, split)
+
+    def _append(
+        self, program: Program, views: Sequence[View], spec: tuple[str, RowsSpec],
+        numbers: list[int], tiles: int,
+    ) -> None:  # fmt: skip
+        written = {operand for _, operand in program.stores}
+        made = task(spec, views, [], numbers, tiles)
+        made.writes = [views[i].buffer for i in sorted(written)]
+        made.reads = [view.buffer for i, view in enumerate(views) if i not in written]
+        self.tasks.append(made)
+
+    # ------------------------------------------------------------------ nodes by themselves
+
+    def _fold(self, node: Node) -> None:
+        """A sum or maximum over any axes: one run of neighbouring axes after the other."""
+        op, dtype = node.op.name, node.dtype
+        dims: Shape = node.attrs["dims"]
+        x = self.view(node.inputs[0])
+        shape = x.shape
+        while dims:
+            first = last = dims[-1]
+            while first - 1 in dims:
+                first -= 1
+            dims = tuple(dim for dim in dims if dim < first)
+            kept = TensorType(shape[:first] + shape[last + 1 :], dtype)
+            y = self.new(kept) if dims else self._reshaped_home(node, kept.shape)
+            if last == len(shape) - 1:
+                self._fold_rows(op, x, y, first)
+            else:
+                self._fold_columns(op, x, y, first, last)
+            x, shape = y, kept.shape
+
+    def _reshaped_home(self, node: Node, shape: Shape) -> View:
+        found = self.home(node).reshape(shape)
+        assert found is not None
+        return found
+
+    def _fold_rows(self, op: str, x: View, y: View, split: int) -> None:
+        dtype = x.dtype.name
+        program = Program(
+            (Step("load", (), dtype, 0), Step(op, (0,), dtype)),
+            (Operand(dtype, NEXT), Operand(dtype, SAME)),
+            ((1, 1),),
+        )
+        tail = (1,) * (len(x.shape) - split)
+        kept = y.reshape(y.shape + tail)
+        assert kept is not None
+        self.pass_over(program, [x, kept.broadcast_to(x.shape)], x.shape, split)
+
+    def _fold_columns(self, op: str, x: View, y: View, first: int, last: int) -> None:
+        outer, count = math.prod(x.shape[:first]), math.prod(x.shape[first : last + 1])
+        cols = math.prod(x.shape[last + 1 :])
+        if not outer or not cols:
+            return
+        x = x if x.is_contiguous else self.gathered(x)
+        lanes = self.target.lanes
+        tiles = -(-cols // (WIDTH * lanes))
+        numbers = [count, cols, count * cols, cols, cols, tiles]
+        spec = ("columns", ColumnsSpec(op, x.dtype.name, lanes))
+        self.tasks.append(task(spec, [x], [y], numbers, outer * tiles))
+
+    def _argmax(self, node: Node) -> None:
+        dim: int = node.attrs["dim"]
+        x = self.packed(node.inputs[0])
+        outer, cols = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
+        count = x.shape[dim]
+        numbers = [count, cols, count * cols, cols, 1]
+        spec = ("argmax", ArgmaxSpec(x.dtype.name))
+        self.tasks.append(task(spec, [x], [self.home(node)], numbers, outer if cols else 0))
+
+    def _concatenate(self, node: Node) -> None:
+        dim: int = node.attrs["dim"]
+        y = self.home(node)
+        start = 0
+        for child in node.inputs:
+            starts = tuple(start if axis == dim else 0 for axis in range(node.ndim))
+            part = y.slice(starts, (1,) * node.ndim, child.shape)
+            self.copy(self.view(child), part)
+            start += child.shape[dim]
+
+    def _pad(self, node: Node) -> None:
+        y, x = self.home(node), self.view(node.inputs[0])
+        self.fill(y, 0)
+        steps = tuple(inside + 1 for inside in node.attrs["interior"])
+        low: Shape = node.attrs["low"]
+        if min(low, default=0) < 0 or min(node.attrs["high"], default=0) < 0:
+            raise NoKernelError("pad with negative lengths")
+        self.copy(x, y.slice(low, steps, x.shape))
+
+
+class Chain:
+    """The program of a group, and the views of its operands.
+
+    Attributes:
+        views: where the operands are, each stretched to the group's shape.
+    """
+
+    def __init__(self, lowering: Lowering, group: Group) -> None:
+        self._lowering, self._group = lowering, group
+        self._steps: list[Step] = []
+        self._operands: list[Operand] = []
+        self._stores: list[tuple[int, int]] = []
+        self._number: dict[object, int] = {}
+        self.views: list[View] = []
+        self._members = {*group.nodes}
+        if group.product is not None:
+            self._members.add(group.product)
+            self._number[group.product] = self._step("product", (), "float32")
+        for node in reversed(group.nodes):
+            self._compute(node)
+        stored = lowering.fusion.stored
+        for node in [*group.nodes, group.product]:
+            if node is not None and node in stored:
+                operand = self._operand(self._stretched(lowering.home(node), node))
+                self._stores.append((self._number[node], operand))
+
+    def program(self) -> Program:
+        return Program(tuple(self._steps), tuple(self._operands), tuple(self._stores))
+
+    def _step(self, op: str, args: tuple[int, ...], dtype: str, fact: int | float | None = None) -> int:
+        self._steps.append(Step(op, args, dtype, fact))
+        return len(self._steps) - 1
+
+    def _operand(self, view: View) -> int:
+        self._operands.append(Operand(view.dtype.name, NEXT))
+        self.views.append(view)
+        return len(self.views) - 1
+
+    def _compute(self, node: Node) -> None:
+        args = tuple(self._value(child) for child in node.inputs)
+        dtypes = [child.dtype for child in node.inputs]
+        reduction = is_row_reduction(node)
+        if not reduction and not elementwise.has_kernel(node.op.name, dtypes):
+            raise NoKernelError(f"{node.op.name} of {dtypes[-1]}")
+        self._number[node] = self._step(node.op.name, args, node.dtype.name)
+
+    def _value(self, child: Node) -> int:
+        """The step that has what a member reads."""
+        lowering = self._lowering
+        base = lowering.fusion.base(child)
+        if base in self._members:
+            return self._number[base]  # directly, or one per row copied along it
+        if base.op.name == "constant" and base not in lowering._given:
+            key = (base.attrs["value"].__repr__(), base.dtype.name)
+            if key not in self._number:
+                number = base.attrs["value"]
+                self._number[key] = self._step("constant", (), base.dtype.name, number)
+            return self._number[key]
+        view = self._stretched(lowering.view(child), child)
+        if view not in self._number:
+            operand = self._operand(view)
+            self._number[view] = self._step("load", (), view.dtype.name, operand)
+        return self._number[view]
+
+    def _stretched(self, view: View, node: Node) -> View:
+        """A view of the group's shape; one number per row is the same along the row."""
+        shape, split = self._group.shape, self._group.split
+        if view.shape == shape:
+            return view
+        assert split is not None
+        tail = (1,) * (len(shape) - split)
+        if view.shape == shape[:split]:
+            found = view.reshape(view.shape + tail)
+            assert found is not None
+            view = found
+        return view.broadcast_to(shape)
+
+
+def _column(strides: Shape, width: int) -> int:
+    """How an operand moves along a row."""
+    if width <= 1 and not strides:
+        return NEXT
+    if not strides:
+        return SAME
+    return {0: SAME, 1: NEXT}.get(strides[0], FAR)
