@@ -28,6 +28,7 @@ from chainrule.nn.losses import (
     NLLLoss,
 )
 from chainrule.nn.module import Buffer, Module, Parameter
+from chainrule.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
 
 __all__ = [
     "BCELoss",
@@ -42,6 +43,7 @@ __all__ = [
     "KVCache",
     "L1Loss",
     "LeakyReLU",
+    "LearnedPositions",
     "Linear",
     "LogSoftmax",
     "MSELoss",
@@ -52,9 +54,11 @@ __all__ = [
     "NLLLoss",
     "Parameter",
     "ReLU",
+    "RotaryPositions",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositions",
     "Softmax",
     "Softplus",
     "Step",

@@ -296,6 +296,11 @@ class MultiheadAttention(Module):
             found.append((zero, zero))
         return found
 
+    def new_cache(self, batch: int, capacity: int) -> KVCache:
+        """An empty cache for this layer."""
+        dtype = self.out_proj.weight.dtype
+        return KVCache(batch, self.num_heads, capacity, self.head_dim, dtype)
+
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"
 
