@@ -11,6 +11,7 @@ import cases_functions
 import cases_random
 import cases_recurrent
 import cases_shape
+import cases_vision
 from oracle import Case
 
 from chainrule.core.op import OPS, Op
@@ -25,6 +26,7 @@ _FAMILIES = (
     cases_random,
     cases_recurrent,
     cases_attention,
+    cases_vision,
 )
 
 # Smooth points (at least 1e-2 from a kink), odd shapes, broadcasting, negative axes, no entries.

@@ -1,13 +1,18 @@
-"""The ops, by family: arithmetic, shape, reduction, linear, random, functions, attention, loops."""
+"""The ops, by family; each file is one."""
 
 from chainrule.core.ops import (
     arithmetic,
     attention,
+    convolution,
     functions,
     linear,
+    normalization,
+    parts,
+    pooling,
     random,
     recurrent,
     reduction,
+    resampling,
     scan,
     shape,
 )
@@ -15,11 +20,16 @@ from chainrule.core.ops import (
 __all__ = [
     "arithmetic",
     "attention",
+    "convolution",
     "functions",
     "linear",
+    "normalization",
+    "parts",
+    "pooling",
     "random",
     "recurrent",
     "reduction",
+    "resampling",
     "scan",
     "shape",
 ]

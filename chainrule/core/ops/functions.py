@@ -21,6 +21,7 @@ from chainrule.core.op import (
     SUM,
     Derivative,
     Hazard,
+    Joint,
     Notation,
     Op,
     broadcasting,
@@ -69,7 +70,7 @@ Rule = Callable[..., Node]
 def function(
     name: str,
     body: Callable[..., Any],
-    derivative: Derivative | None,
+    derivative: Derivative | Joint | None,
     notation: Notation,
     *hazards: Hazard,
     infer: Callable[..., Any] = same_type,

@@ -18,7 +18,7 @@ from chainrule.core.rewrite import expand
 from chainrule.core.subgraph import Subgraph
 from chainrule.errors import ChainruleError, ExecutorError
 from chainrule.run import interpreter
-from chainrule.run.torch import recurrent  # noqa: F401 (its rows)
+from chainrule.run.torch import recurrent, vision  # noqa: F401 (their rows)
 from chainrule.run.torch.table import ROWS, WORD, torch_dtype
 
 __all__ = ["Plan", "prepare"]
