@@ -8,7 +8,8 @@ down to a single weight, without text written for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from chainrule.core.graph import Array, Node, Shape
 from chainrule.core.op import pick
 from chainrule.core.rewrite import body_of
-from chainrule.explain.notation import Formula, Number, Symbol, apply, total
+from chainrule.explain.notation import Apply, Formula, Number, Symbol, apply, total
 
 
 class Context(Protocol):
@@ -36,6 +37,10 @@ class Context(Protocol):
 
     def value(self, node: Node) -> Array:
         """The node's recorded array."""
+        ...
+
+    def results_of(self, call: Node, body: Sequence[Node]) -> AbstractContextManager[None]:
+        """Inside, the parts of a function's body that are results of it go under their names."""
         ...
 
 
@@ -176,19 +181,35 @@ def _take_add(context: Context, node: Node, index: Shape) -> Formula:
 
 def _pick(context: Context, node: Node, index: Shape) -> Formula:
     """One result of a function with several, through the function's body."""
-    call = node.inputs[0]
-    if call.op.name == "sort" and node.attrs["index"] == 0:
-        return _sorted(context, call, index)
+    call, number = node.inputs[0], node.attrs["index"]
+    if call.op.name in WINNERS and number == 0:
+        return entry(context, call.inputs[0], WINNERS[call.op.name](context, call, index))
     if call.op.body is None:
         return Number(float(context.value(node)[index]))
-    return entry(context, body_of(call)[node.attrs["index"]], index, top=True)
+    body = body_of(call)
+    with context.results_of(call, body):
+        return entry(context, body[number], index, top=True)
 
 
-def _sorted(context: Context, call: Node, index: Shape) -> Formula:
-    """The entry that came to this place."""
+def _sorted_from(context: Context, call: Node, index: Shape) -> Shape:
+    """Where the entry that came to this place stood."""
     dim = call.attrs["dim"]
-    came_from = int(context.value(pick(call, 1))[index])
-    return entry(context, call.inputs[0], (*index[:dim], came_from, *index[dim + 1 :]))
+    return (*index[:dim], int(context.value(pick(call, 1))[index]), *index[dim + 1 :])
+
+
+def _pooled_from(context: Context, call: Node, index: Shape) -> Shape:
+    """Where the winner of this window stands."""
+    source = call.inputs[0].shape
+    rank = len(call.attrs["kernel"])
+    place = int(context.value(pick(call, 1))[index])
+    return (*index[:-rank], *map(int, np.unravel_index(place, source[len(source) - rank :])))
+
+
+# Ops whose first result picks entries of their input: from which place.
+WINNERS: Mapping[str, Callable[[Context, Node, Shape], Shape]] = {
+    "max_pool": _pooled_from,
+    "sort": _sorted_from,
+}
 
 
 def _gather_add(context: Context, node: Node, index: Shape) -> Formula:
@@ -309,27 +330,53 @@ ROWS: Mapping[str, Row] = {
 # ------------------------------------------------------------------------ whole tensors
 
 
-def whole(name_of: Callable[[Node], Formula | None], node: Node, *, top: bool = False) -> Formula:
+class Symbols(Protocol):
+    """What the formula of a whole tensor needs to know."""
+
+    def whole(self, node: Node) -> Formula | None:
+        """The node's symbol, where it has a name."""
+        ...
+
+    def results_of(self, call: Node, body: Sequence[Node]) -> AbstractContextManager[None]:
+        """As in :class:`Context`."""
+        ...
+
+
+# Ops that are not written in formulas of whole tensors.
+_UNWRITTEN = ("broadcast_to", "cast", "reshape", "slice", "stop_gradient")
+
+
+def whole(symbols: Symbols, node: Node, *, top: bool = False) -> Formula:
     """The formula of a whole tensor, ``W x + b``: views are not written, broadcasts neither."""
-    if not top:
-        named = name_of(node)
-        if named is not None:
-            return named
+    named = None if top else symbols.whole(node)
+    if named is not None:
+        return named
     moved = node.op.name == "permute" and len(node.attrs["dims"]) != 2  # no transposed matrix
-    if moved or node.op.name in ("reshape", "broadcast_to", "cast", "stop_gradient"):
-        return whole(name_of, node.inputs[0])
+    if moved or node.op.name in _UNWRITTEN:
+        return whole(symbols, node.inputs[0])
     if node.op.name == "constant":
         return Number(float(node.attrs["value"]))
     if node.op.name == "pick":
-        return whole(name_of, node.inputs[0], top=True)
+        return _whole_result(symbols, node.inputs[0], node.attrs["index"])
     if node.op.name == "linear" and len(node.inputs) == 2:
         x, weight = node.inputs
-        return apply("matmul", whole(name_of, weight), whole(name_of, x))
+        return apply("matmul", whole(symbols, weight), whole(symbols, x))
     if node.op.is_leaf or not node.op.notation.plain:
         return Symbol(node.op.name, rf"\text{{{node.op.name}}}", float("nan"))
-    args = tuple(whole(name_of, child) for child in node.inputs)
-    if node.op.name in ("where", "maximum", "minimum", "log1p"):
-        from chainrule.explain.notation import Apply
-
+    args = tuple(whole(symbols, child) for child in node.inputs)
+    if node.op.name in _DECIDING:
         return Apply(node.op, args, tuple(node.attrs.items()))
     return apply(node.op.name, *args, **node.attrs)
+
+
+# Ops whose tidying looks at values, which a whole tensor has many of.
+_DECIDING = ("log1p", "maximum", "minimum", "where")
+
+
+def _whole_result(symbols: Symbols, call: Node, index: int) -> Formula:
+    """One result of a function with several: through its body, where it has one."""
+    if call.op.body is None:
+        return whole(symbols, call, top=True)
+    body = body_of(call)
+    with symbols.results_of(call, body):
+        return whole(symbols, body[index], top=True)

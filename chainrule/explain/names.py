@@ -12,8 +12,12 @@ from dataclasses import dataclass, replace
 from chainrule.core.graph import Shape
 
 _GREEK = {
+    "gamma": r"\gamma",
+    "mu": r"\mu",
+    "var": r"\sigma^2",
     "y_hat": r"\hat{y}",
     "eta": r"\eta",
+    "beta": r"\beta",
     "beta1": r"\beta_1",
     "beta2": r"\beta_2",
     "eps": r"\epsilon",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from chainrule.core.graph import Array, Node, Shape, TensorType, Variable
+from chainrule.core.simplify import node_key
 from chainrule.explain.names import Name
 from chainrule.explain.notation import Formula, Number, Symbol
 from chainrule.explain.record import VIEWS, Recording
@@ -26,6 +28,23 @@ ACTIVATIONS = frozenset(
         "tanh",
     }
 )
+# The results of functions that have several; "" goes on as if it were the only one.
+_RESULTS: dict[str, tuple[str, ...]] = {
+    "batch_norm": ("n", "mu", "var"),
+    "group_norm": ("n", "mu", "var"),
+    "gru_cell": ("h", "r", "z_g", "n_g"),
+    "layer_norm": ("n", "mu", "var"),
+    "lstm_cell": ("h", "c", "i", "f", "g", "o", "tanh_c"),
+    "scaled_dot_product_attention": ("o", "A"),
+}
+# Parameters of functions that are no weighted sums, by the place among the inputs.
+_ROLES: dict[str, dict[int, str]] = {
+    "batch_norm": {1: "gamma", 2: "beta"},
+    "batch_norm_inference": {3: "gamma", 4: "beta"},
+    "group_norm": {1: "gamma", 2: "beta"},
+    "layer_norm": {1: "gamma", 2: "beta"},
+    "rms_norm": {1: "gamma"},
+}
 _PRODUCTS = ("convolution", "matmul")
 # Optimizer cells under the symbols of their papers.
 _CELLS = {"lr": "eta", "momentum_buffer": "v", "exp_avg": "m", "exp_avg_sq": "s", "step": "t0"}
@@ -47,15 +66,38 @@ class Names:
     cotangents: dict[Node, Name] = field(default_factory=dict)
     local: dict[Node, Name] = field(default_factory=dict)
     override: dict[Node, Name] = field(default_factory=dict)
+    _parts: dict[Hashable, Node] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ context of entries
 
     def name(self, node: Node) -> Name | None:
         """The node's name, if it has one."""
+        node = self._canonical(node)
         for names in (self.override, self.forward, self.cotangents, self.local):
             if node in names:
                 return names[node]
         return None
+
+    def _canonical(self, node: Node) -> Node:
+        """The node of the forward part that stands for the same result."""
+        if node.op.name == "pick":
+            return self.recording.picks.get((node.inputs[0], node.attrs["index"]), node)
+        return self._parts.get(node_key(node), node) if self._parts else node
+
+    @contextmanager
+    def results_of(self, call: Node, body: Sequence[Node]) -> Iterator[None]:
+        """Inside, the parts of a function's body that are results of it go under their names."""
+        before = self._parts
+        picks = self.recording.picks
+        self._parts = {
+            node_key(part): picks[call, number]
+            for number, part in enumerate(body)
+            if (call, number) in picks
+        }
+        try:
+            yield
+        finally:
+            self._parts = before
 
     def symbol(self, node: Node, index: Shape) -> Symbol | Number | None:
         """One entry as a symbol with its recorded value."""
@@ -218,11 +260,44 @@ def _name_layers(names: Names) -> None:
             if taken not in names.forward.values():
                 names.forward[node] = taken
                 layer_of[node] = layer_of[source]
+        _name_roles(names, node, layer_of)
+        if node.op.name == "pick":
+            _name_result(names, node, layer_of, batch)
         if node not in names.forward:
             others += 1
             names.forward[node] = Name(f"u{others}", batch=batch)
     if recording.probability is not None:
         names.forward[recording.probability] = Name("y_hat", batch=recording.probability.ndim > 1)
+
+
+def _name_roles(names: Names, node: Node, layer_of: dict[Node, int]) -> None:
+    """gamma and beta of a normalisation."""
+    call = node.inputs[0] if node.op.name == "pick" else node
+    layer = next((layer_of[_behind(i)] for i in call.inputs if _behind(i) in layer_of), 0)
+    for place, base in _ROLES.get(call.op.name, {}).items():
+        parameter = _behind(call.inputs[place])
+        if parameter.op.name == "read" and parameter not in names.forward:
+            names.forward[parameter] = _untaken(names, Name(base, layer))
+
+
+def _name_result(names: Names, node: Node, layer_of: dict[Node, int], batch: bool) -> None:
+    """One result of a function with several, under the symbol that its paper gives it."""
+    call, index = node.inputs[0], node.attrs["index"]
+    base = _RESULTS.get(call.op.name, ())[index : index + 1]
+    if not base or not base[0]:
+        return
+    layer = next((layer_of[_behind(i)] for i in call.inputs if _behind(i) in layer_of), 0)
+    named = _untaken(names, Name(base[0], layer, batch))
+    names.forward[node] = named
+    if index == 0:
+        layer_of[node] = layer
+
+
+def _untaken(names: Names, name: Name) -> Name:
+    """The name, its letter numbered if another node has it."""
+    taken = set(names.forward.values())
+    numbered = (replace(name, base=f"{name.base}{n}") for n in range(2, 10**6))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
 def _weighs(node: Node) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -57,7 +57,7 @@ Formula = Symbol | Number | Apply | Sum
 
 
 def apply(name: str, *args: Formula, **attrs: Hashable) -> Formula:
-    """An op by name, tidied: factors of 1, sums of one term and idle guards are left out."""
+    """An op by name, tidied: factors of 1, terms of 0 and idle guards are left out."""
     made = Apply(OPS[name], args, tuple(attrs.items()))
     return _tidy(made)
 
@@ -93,12 +93,20 @@ def _is(formula: Formula, number: float) -> bool:
 
 
 def _tidy(formula: Apply) -> Formula:
-    """The formula without what a reader would leave out; its value is the same to the last bit."""
+    """The formula without what a reader would leave out; its value stays the same, to rounding."""
     name, args = formula.op.name, formula.args
     if name == "mul" and _is(args[0], 1):
         return args[1]
     if name in ("mul", "div") and _is(args[1], 1):
         return args[0]
+    if name == "add" and _is(args[0], 0):
+        return args[1]
+    if name in ("add", "sub") and _is(args[1], 0):
+        return args[0]
+    if name == "sub" and _is(args[0], 0):
+        return apply("neg", args[1])
+    if name == "mul" and _is_reciprocal(args[1]):
+        return apply("div", args[0], args[1].args[1])
     if name == "mul" and _is(args[0], -1):
         return apply("neg", args[1])
     if name == "neg" and isinstance(args[0], Number):
@@ -110,6 +118,10 @@ def _tidy(formula: Apply) -> Formula:
     if name == "log1p" and isinstance(args[0], Apply) and args[0].op.name == "neg":
         return apply("log", apply("sub", Number(1.0), args[0].args[0]))
     return formula
+
+
+def _is_reciprocal(formula: Formula) -> TypeGuard[Apply]:
+    return isinstance(formula, Apply) and formula.op.name == "div" and _is(formula.args[0], 1)
 
 
 def _is_guard(formula: Apply) -> bool:
@@ -163,7 +175,7 @@ class Printer:
                 return self._number(formula.value)
             if self.latex:
                 return formula.latex, ATOM
-            return formula.plain, PRODUCT if "/" in formula.plain else ATOM
+            return formula.plain, UNARY if "/" in formula.plain else ATOM
         if isinstance(formula, Sum):
             return self._sum(formula), SUM
         return self._apply(formula, first)
@@ -189,9 +201,10 @@ class Printer:
         printed = []
         for position, arg in enumerate(formula.args):
             leads = enclosing or (first and position == 0 and binds[0] < UNARY)
-            text, precedence = self._print(arg, leads)
-            signed = text.startswith("-") and not leads
-            if not fraction and (precedence < binds[position] or signed):
+            text, precedence = self._print(arg, leads or fraction)
+            if not fraction and precedence < binds[position]:
+                text = self._wrap(self._print(arg)[0])
+            elif not fraction and not leads and text.startswith("-"):
                 text = self._wrap(text)
             printed.append(text)
         attrs = {key: _text(item) for key, item in formula.attrs}

@@ -15,10 +15,20 @@ import numpy as np
 
 from chainrule.core.dtype import float32, float64, is_float
 from chainrule.core.grad import gradients
-from chainrule.core.graph import Array, Graph, Node, Shape, TensorType, Variable, walk
-from chainrule.core.op import input
+from chainrule.core.graph import (
+    Array,
+    Graph,
+    Node,
+    Shape,
+    TensorType,
+    Variable,
+    derived_from,
+    walk,
+)
+from chainrule.core.op import input, pick
 from chainrule.core.ops.functions import softmax
 from chainrule.core.ops.shape import full
+from chainrule.core.rewrite import body_of
 from chainrule.errors import NotScalarError
 from chainrule.nn import Module
 from chainrule.optim import SGD, Optimizer
@@ -49,6 +59,7 @@ class Recording:
         writes: the new value of every variable.
         values: the array of every node of the last run.
         arrays: the arrays of inputs and variables it started from.
+        picks: for a function with several results, the node of each.
     """
 
     inputs: list[Node]
@@ -63,6 +74,7 @@ class Recording:
     graph: Graph
     optimizer: Optimizer | None
     arrays: dict[Node, Array]
+    picks: dict[tuple[Node, int], Node]
     values: dict[Node, Any] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -134,7 +146,7 @@ def record(
                     op="explain", shape=loss_node.shape, mend='use reduction="mean" or "sum"'
                 )
         end = loss_node if loss_node is not None else prediction
-        forward = walk([end], stop=_outside)
+        forward, picks = _with_results(walk([end], stop=_outside))
         probability = _probability(loss_node)
         cotangents = _cotangents(loss_node, forward)
         local = _locals(forward, cotangents)
@@ -142,7 +154,7 @@ def record(
     leaves = [node for node in (prediction, *forward, *writes.values()) if node is not None]
     outside = [n for n in walk(leaves, stop=_outside) if n.trace == 0 and n.op.name != "constant"]
     eager.evaluate(outside)
-    extra = [node for node in (probability,) if node is not None]
+    extra = [*picks.values(), *([probability] if probability is not None else [])]
     known = [*holes, *([hole_y] if hole_y is not None else []), *outside]
     graph = Graph(known, [end, prediction, *extra, *cotangents.values(), *local.values()], writes)
     arrays = {node: np.asarray(node.value) for node in outside}
@@ -152,7 +164,7 @@ def record(
     arrays |= {node: variable.value for variable, node in graph.reads.items()}
     return Recording(
         holes, hole_y, prediction, loss_node, probability, forward, cotangents, local,
-        writes, graph, chosen, arrays,
+        writes, graph, chosen, arrays, picks,
     )  # fmt: skip
 
 
@@ -168,6 +180,24 @@ def _as_input(value: Any, model: object) -> Tensor:
 
 def _outside(node: Node) -> bool:
     return node.trace == 0 and node.op.name not in ("read", "constant")
+
+
+def _with_results(forward: list[Node]) -> tuple[list[Node], dict[tuple[Node, int], Node]]:
+    """The forward nodes with every result of every function, used or not, as a node of its own."""
+    picks = {(n.inputs[0], n.attrs["index"]): n for n in forward if n.op.name == "pick"}
+    complete: list[Node] = []
+    for node in forward:
+        if node.op.name == "pick" and picks[node.inputs[0], node.attrs["index"]] in complete:
+            continue
+        complete.append(node)
+        if not isinstance(node.type, TensorType) and node.op.body is not None:
+            body = body_of(node)
+            order = {part: step for step, part in enumerate(walk(body))}
+            for index in sorted(range(len(body)), key=lambda i: order[body[i]]):
+                with derived_from(node):
+                    made = picks.setdefault((node, index), pick(node, index))
+                complete.append(made)
+    return complete, picks
 
 
 def _probability(loss: Node | None) -> Node | None:

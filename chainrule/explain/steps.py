@@ -175,7 +175,7 @@ class Derivation:
         formula = None
         if not _says_it_all(found, node.shape):
             opened = node.inputs[0] if node.op.name == "written" else node
-            formula = entries.whole(self.names.whole, opened, top=True)
+            formula = entries.whole(self.names, opened, top=True)
         return Step(
             phase=phase,
             rule=rule,
@@ -212,7 +212,7 @@ class Derivation:
         formula = None
         if not _says_it_all(name, node.shape):
             formula = self._chained(node) or self._other_name(node)
-            formula = formula or entries.whole(self.names.whole, cotangent, top=True)
+            formula = formula or entries.whole(self.names, cotangent, top=True)
         rule, delta = "gradient", ""
         if node is recording.loss:
             rule = "chain_start"
