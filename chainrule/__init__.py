@@ -29,6 +29,7 @@ from chainrule.tensor import products as _products
 from chainrule.tensor.compile import compile
 from chainrule.tensor.functions import *  # noqa: F403
 from chainrule.tensor.products import *  # noqa: F403
+from chainrule.tensor.scan import scan
 from chainrule.tensor.state import manual_seed
 from chainrule.tensor.tensor import Tensor, tensor
 from chainrule.tensor.transforms import function, grad, gradcheck, no_grad, value_and_grad
@@ -57,6 +58,7 @@ __all__ = [
     "int64",
     "manual_seed",
     "no_grad",
+    "scan",
     "set_default_dtype",
     "set_executor",
     "tensor",

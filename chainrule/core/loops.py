@@ -17,16 +17,19 @@ def tidy(graph: Graph) -> Graph:
     """
     loops: dict[Hashable, list[Node]] = {}
     read: dict[Node, set[int]] = {}
+    given = set(graph.inputs)
     for node in graph.nodes:
+        if node in given:
+            continue
         if node.op is SCAN:
             loops.setdefault(_steps(node), []).append(node)
-        elif node.op.name == "pick" and node.inputs and node.inputs[0].op is SCAN:
+        elif node.op.name == "pick" and node.inputs[0].op is SCAN:
             read.setdefault(node.inputs[0], set()).add(node.attrs["index"])
     if not loops:
         return graph
     merged = {node: _Merged(group, read) for group in loops.values() for node in group[:1]}
     first = {node: group[0] for group in loops.values() for node in group}
-    done: dict[Node, Node] = {node: node for node in graph.inputs}
+    done = {node: node for node in given}
     for node in graph.nodes:
         if node in done:
             continue

@@ -28,6 +28,7 @@ from chainrule.core.graph import (
     place,
     walk,
 )
+from chainrule.core.loops import tidy
 from chainrule.core.op import input
 from chainrule.core.rewrite import expand
 from chainrule.core.simplify import simplify
@@ -136,7 +137,7 @@ class Compiled:
         given = [*holes, *grads.values()]
         captured = self._captured(wanted, writes, given, trace)
         graph = Graph([*given, *captured], wanted, writes)
-        graph = simplify(expand(graph, keep=_with_evaluation()))
+        graph = simplify(expand(tidy(graph), keep=_with_evaluation()))
         arrays = [_array(node) for node in captured]
         return Entry(graph, prepare(graph), arrays, structure, len(nodes), list(left))
 

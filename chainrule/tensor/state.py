@@ -19,6 +19,7 @@ import numpy as np
 
 from chainrule.core.dtype import DType, int64
 from chainrule.core.graph import Array, Graph, Node, Shape, Variable, place, walk
+from chainrule.core.loops import tidy
 from chainrule.core.op import Op, written
 from chainrule.errors import ChainruleError, LeakedTensorError
 from chainrule.run import prepare
@@ -94,11 +95,15 @@ class State:
 
     def random(self, op: Op, shape: Shape, **attrs: object) -> Node:
         """A node of random numbers that no other node draws."""
+        seed, base, ordinal = self.reserve(1)
+        return op(seed, base, ordinal=ordinal, shape=tuple(shape), **attrs)
+
+    def reserve(self, count: int) -> tuple[Node, Node, int]:
+        """The seed, the counter, and the number of the first of ``count`` draws from there."""
         with self.lock:
-            inputs = (self.fetch(generator.seed), self.fetch(generator.counter))
-            node = op(*inputs, ordinal=self.draws, shape=tuple(shape), **attrs)
-            self.draws += 1
-        return node
+            ordinal = self.draws
+            self.draws += count
+            return self.fetch(generator.seed), self.fetch(generator.counter), ordinal
 
     def writes(self) -> dict[Variable, Node]:
         """The last write of every variable, the random counter's among them."""
@@ -153,7 +158,8 @@ class State:
         leaves = [node for node in nodes if node.value is not None]
         graph = Graph(leaves, (*targets, *held), writes)
         inputs = [node.value for node in graph.inputs if node.value is not None]
-        results = prepare(graph)(inputs, [variable.value for variable in graph.reads])
+        tidied = tidy(graph)
+        results = prepare(tidied)(inputs, [variable.value for variable in tidied.reads])
         for node, array in zip(graph.results, results, strict=True):
             if node.op.name != "read":
                 node.value = owned(array)
@@ -246,13 +252,15 @@ def current() -> State:
 
 
 class tracing:
-    """Everything inside belongs to one new trace."""
+    """Everything inside belongs to one trace: a new one, or the one that is given."""
+
+    def __init__(self, trace: Trace | None = None) -> None:
+        self._trace = trace or Trace()
 
     def __enter__(self) -> Trace:
         self._before = (_current.state, place.trace)
-        trace = Trace()
-        _current.state, place.trace = trace, trace.id
-        return trace
+        _current.state, place.trace = self._trace, self._trace.id
+        return self._trace
 
     def __exit__(self, *_: object) -> None:
         _current.state, place.trace = self._before
