@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import CheckpointError
+from chainrule.formats.safetensors import read_safetensors, write_safetensors
 from chainrule.tensor.tensor import Tensor
 
 _METADATA = "chainrule"
@@ -32,12 +33,9 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> N
         path: the file, conventionally ``*.safetensors``.
         state: nested dicts and lists of tensors, arrays, numbers, strings, booleans and None.
     """
-    from safetensors.numpy import save
-
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     described = _describe(state, "", arrays)
-    content = save(arrays, metadata={_METADATA: json.dumps(described)})
-    write_safely(Path(path), content)
+    write_safetensors(Path(path), arrays, {_METADATA: json.dumps(described)})
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -46,13 +44,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: no such file, or it is damaged, or was written by something else.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     path = Path(path)
     try:
-        with safe_open(str(path), framework="numpy") as file:
-            described = json.loads((file.metadata() or {})[_METADATA])
-            state = _restore(described, file)
+        arrays, metadata = read_safetensors(path)
+        state = _restore(json.loads(metadata[_METADATA]), arrays)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise _damaged(path, error) from error
     if not isinstance(state, dict):
@@ -60,31 +57,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return state
 
 
-def write_safely(path: Path, content: bytes) -> None:
-    """Write a file so that its name always stands for the whole old or the whole new content."""
-    draft = path.with_name(f"{path.name}.tmp")
-    try:
-        with open(draft, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name, too, must reach the disk
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def _describe(value: Any, name: str, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
     """What JSON can hold of a value; its arrays are put into ``arrays``, under their path."""
     if isinstance(value, Tensor | np.ndarray | np.generic):
         while name in arrays:  # {"a/b": x, "a": {"b": y}}
             name += "_"
-        arrays[name] = np.ascontiguousarray(value).reshape(np.shape(value))
+        arrays[name] = np.asarray(value)
         return {_TENSOR: name}
     if isinstance(value, Mapping):
         items = [(key, _describe(item, f"{name}/{key}", arrays)) for key, item in value.items()]
@@ -95,16 +73,16 @@ def _describe(value: Any, name: str, arrays: dict[str, np.ndarray[Any, Any]]) ->
     return value
 
 
-def _restore(value: Any, file: Any) -> Any:
+def _restore(value: Any, arrays: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
-        return [_restore(item, file) for item in value]
+        return [_restore(item, arrays) for item in value]
     if not isinstance(value, dict):
         return value
     if _TENSOR in value:
-        return file.get_tensor(value[_TENSOR])
+        return arrays[value[_TENSOR]]
     if _ITEMS in value:
-        return {key: _restore(item, file) for key, item in value[_ITEMS]}
-    return {key: _restore(item, file) for key, item in value.items()}
+        return {key: _restore(item, arrays) for key, item in value[_ITEMS]}
+    return {key: _restore(item, arrays) for key, item in value.items()}
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:

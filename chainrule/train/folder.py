@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from chainrule.errors import CheckpointError, DataError
-from chainrule.train.checkpoint import load_checkpoint, save_checkpoint, write_safely
+from chainrule.formats.files import write_safely
+from chainrule.train.checkpoint import load_checkpoint, save_checkpoint
 
 _CHECKPOINT = re.compile(r"step-(\d+)\.safetensors")
 
