@@ -21,6 +21,10 @@ def render(explanation: Explanation) -> str:
             lines += ["", f"## {phase_title(explanation, phase)}"]
             for step in steps:
                 lines += ["", *_step(explanation, step)]
+    sizes = explanation.through_time()
+    if len(sizes) > 1:
+        shown = ", ".join(f"`{name}` = {number(size)}" for name, size in sizes)
+        lines += ["", f"{say('through_time')}: {shown}"]
     flips = explanation.flips()
     if flips:
         lines += ["", f"## {say('flip')}", ""]

@@ -28,6 +28,8 @@ def render(explanation: Explanation) -> str:
             lines += ["", phase_title(explanation, phase)]
             for step in steps:
                 lines += [f"  {line}" for line in _step(explanation, step)]
+        if phase == "backward":
+            lines += [f"  {line}" for line in _through_time(explanation)]
     lines += _decision(explanation)
     if len(explanation.passes) > 1:
         lines += ["", *_table(explanation)]
@@ -144,6 +146,13 @@ def remark(explanation: Explanation, step: Step) -> str:
 
 def _in_brackets(text: str) -> str:
     return f"  ({text})" if text else ""
+
+
+def _through_time(explanation: Explanation) -> Iterator[str]:
+    sizes = explanation.through_time()
+    if len(sizes) > 1:
+        shown = ", ".join(f"{name} = {number(size)}" for name, size in sizes)
+        yield f"{explanation.say('through_time')}: {shown}"
 
 
 def _decision(explanation: Explanation) -> Iterator[str]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from chainrule.core.graph import Array, Node, Shape
 from chainrule.errors import OptionError, closest, language
-from chainrule.explain.naming import ACTIVATIONS, Names, name_nodes, steps_of
+from chainrule.explain.forward_names import ACTIVATIONS, steps_of
+from chainrule.explain.naming import Names, name_nodes
 from chainrule.explain.notation import number
 from chainrule.explain.record import record
 from chainrule.explain.steps import Derivation, Step
@@ -140,9 +141,11 @@ class Explanation:
         """The layers in a line: ``2 inputs -> 1 neuron (sigmoid)``."""
         parts: list[str] = []
         nodes = steps_of(self.recording)
+        seen = set()
         for position, node in enumerate(nodes):
-            if node.op.name != "linear":
+            if node.op.name != "linear" or node.inputs[1] in seen:
                 continue
+            seen.add(node.inputs[1])
             if not parts:
                 parts.append(f"{node.inputs[0].shape[-1]} {self.say('inputs')}")
             count = node.shape[-1]
@@ -225,6 +228,14 @@ class Explanation:
                 name = self.names.forward[x].entry(index, x.shape)
                 found.append((name + self._feature(index), now - z / slope, now))
         return found
+
+    def through_time(self) -> list[tuple[str, float]]:
+        """|dL/dh<t>| of a recurrence from the last step to the first: how it vanishes or explodes."""
+        return [
+            (f"|{step.plain}|", float(np.linalg.norm(step.array)))
+            for step in self.steps
+            if step.phase == "backward" and step.plain.startswith("dL/dh<")
+        ]
 
     # ------------------------------------------------------------------ the table of passes
 

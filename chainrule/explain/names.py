@@ -1,8 +1,8 @@
 """Symbols for the quantities of a network: z, a, W, b, x, y ... (DESIGN: one notation).
 
-Superscript [l] is the layer, (n) the sample of a batch, subscripts the neuron and the input; z
-comes before and a after the activation. Plain text writes ``w[1]_12`` for the weight of layer 1
-from input 2 to neuron 1, and just ``w2`` where there is one layer with one neuron.
+Superscript [l] is the layer, <t> the time step, (n) the sample of a batch, subscripts the neuron
+and the input; z comes before and a after the activation. Plain text writes ``w[1]_12`` for the
+weight of layer 1 from input 2 to neuron 1, and ``w2`` where there is one layer with one neuron.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Name:
         base: the letter (entries of ``W`` print as ``w``).
         layer: the layer it belongs to; 0 when there is no need to say.
         batch: whether the first axis counts samples.
+        time: the step of a recurrence, from 1; 0 outside.
         prefix: ``"dL/d"`` for a cotangent, ``"da/d"`` for a local derivative.
         top: in LaTeX, what the derivative is of.
     """
@@ -39,6 +40,7 @@ class Name:
     base: str
     layer: int = 0
     batch: bool = False
+    time: int = 0
     prefix: str = ""
     top: str = "L"
 
@@ -62,7 +64,7 @@ class Name:
         letter = _entry_letter(self.base)
         text = f"{letter}{self._layer}{sample}"
         if subscripts:
-            short = len(letter) == 1 and not self.layer and not sample
+            short = len(letter) == 1 and not self._layer and not sample
             text += ("" if short else "_") + _joined(subscripts)
         return f"{self.prefix}{text}"
 
@@ -77,10 +79,11 @@ class Name:
 
     @property
     def _layer(self) -> str:
-        return f"[{self.layer}]" if self.layer else ""
+        time = f"<{self.time}>" if self.time else ""
+        return (f"[{self.layer}]" if self.layer else "") + time
 
     def _latex_layer(self, sample: str = "") -> str:
-        inside = f"{self._layer}{sample}"
+        inside = f"{self._layer}{sample}".replace("<", r"\langle ").replace(">", r" \rangle")
         return f"^{{{inside}}}" if inside else ""
 
     def _derivative(self, text: str) -> str:

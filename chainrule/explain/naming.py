@@ -6,46 +6,13 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from chainrule.core.graph import Array, Node, Shape, TensorType, Variable
+from chainrule.core.graph import Array, Node, Shape, Variable
 from chainrule.core.simplify import node_key
+from chainrule.explain.forward_names import ForwardNames, behind
 from chainrule.explain.names import Name
 from chainrule.explain.notation import Formula, Number, Symbol
-from chainrule.explain.record import VIEWS, Recording
+from chainrule.explain.record import Recording
 
-# Functions that turn a pre-activation z into an activation a.
-ACTIVATIONS = frozenset(
-    {
-        "elu",
-        "gelu",
-        "leaky_relu",
-        "log_softmax",
-        "relu",
-        "sigmoid",
-        "silu",
-        "softmax",
-        "softplus",
-        "step",
-        "tanh",
-    }
-)
-# The results of functions that have several; "" goes on as if it were the only one.
-_RESULTS: dict[str, tuple[str, ...]] = {
-    "batch_norm": ("n", "mu", "var"),
-    "group_norm": ("n", "mu", "var"),
-    "gru_cell": ("h", "r", "z_g", "n_g"),
-    "layer_norm": ("n", "mu", "var"),
-    "lstm_cell": ("h", "c", "i", "f", "g", "o", "tanh_c"),
-    "scaled_dot_product_attention": ("o", "A"),
-}
-# Parameters of functions that are no weighted sums, by the place among the inputs.
-_ROLES: dict[str, dict[int, str]] = {
-    "batch_norm": {1: "gamma", 2: "beta"},
-    "batch_norm_inference": {3: "gamma", 4: "beta"},
-    "group_norm": {1: "gamma", 2: "beta"},
-    "layer_norm": {1: "gamma", 2: "beta"},
-    "rms_norm": {1: "gamma"},
-}
-_PRODUCTS = ("convolution", "matmul")
 # Optimizer cells under the symbols of their papers.
 _CELLS = {"lr": "eta", "momentum_buffer": "v", "exp_avg": "m", "exp_avg_sq": "s", "step": "t0"}
 
@@ -181,23 +148,10 @@ def name_nodes(recording: Recording) -> Names:
     """Give out the names."""
     names = Names(recording)
     _name_inputs(names)
-    _name_layers(names)
+    ForwardNames(names).give()
     _name_cells(names)
     _name_gradients(names)
     return names
-
-
-def steps_of(recording: Recording) -> list[Node]:
-    """The forward nodes that compute something: each gets a step."""
-    return [
-        node
-        for node in recording.forward
-        if node.inputs
-        and node not in recording.arrays
-        and node.op.name not in VIEWS
-        and isinstance(node.type, TensorType)
-        and not node.op.name.startswith("random")
-    ]
 
 
 def _name_inputs(names: Names) -> None:
@@ -210,114 +164,6 @@ def _name_inputs(names: Names) -> None:
         target = recording.target
         batched = bool(recording.inputs) and recording.inputs[0].ndim > 1
         names.forward[target] = Name("y", batch=batched and target.ndim > 0)
-
-
-def _behind(node: Node) -> Node:
-    """The node that views show."""
-    while node.op.name in VIEWS and node.inputs:
-        node = node.inputs[0]
-    return node
-
-
-def _is_parameter(node: Node) -> bool:
-    return _behind(node).op.name == "read"
-
-
-def _name_layers(names: Names) -> None:
-    recording = names.recording
-    steps = steps_of(recording)
-    affine = [node for node in steps if node.op.name == "linear" or _weighs(node)]
-    batched = bool(recording.inputs) and recording.inputs[0].ndim > 1
-    layer = 0
-    layer_of: dict[Node, int] = {}
-    others = 0
-    for node in steps:
-        batch = batched and node.ndim > 0 and node.shape[0] == recording.inputs[0].shape[0]
-        if node is recording.loss:
-            names.forward[node] = Name("L")
-            continue
-        if node in affine:
-            layer += 1
-            number = layer if len(affine) > 1 else 0
-            layer_of[node] = number
-            _name_parameters(names, node, number)
-            biased = node.op.name == "linear" or not _adds_bias(node, steps)
-            names.forward[node] = Name("z" if biased else "s", number, batch)
-            continue
-        source = next((_behind(i) for i in node.inputs if _behind(i) in layer_of), None)
-        if node.op.name == "add" and source is not None and any(map(_is_parameter, node.inputs)):
-            layer_of[node] = layer_of[source]
-            bias = next(_behind(i) for i in node.inputs if _is_parameter(i))
-            names.forward.setdefault(bias, Name("b", layer_of[source]))
-            names.forward[node] = Name("z", layer_of[source], batch)
-        elif node.op.name in ACTIVATIONS and source is not None:
-            taken = Name("a", layer_of[source], batch)
-            if taken not in names.forward.values():
-                names.forward[node] = taken
-                layer_of[node] = layer_of[source]
-        elif node.op.name == "dropout" and source is not None:
-            taken = Name("d", layer_of[source], batch)
-            if taken not in names.forward.values():
-                names.forward[node] = taken
-                layer_of[node] = layer_of[source]
-        _name_roles(names, node, layer_of)
-        if node.op.name == "pick":
-            _name_result(names, node, layer_of, batch)
-        if node not in names.forward:
-            others += 1
-            names.forward[node] = Name(f"u{others}", batch=batch)
-    if recording.probability is not None:
-        names.forward[recording.probability] = Name("y_hat", batch=recording.probability.ndim > 1)
-
-
-def _name_roles(names: Names, node: Node, layer_of: dict[Node, int]) -> None:
-    """gamma and beta of a normalisation."""
-    call = node.inputs[0] if node.op.name == "pick" else node
-    layer = next((layer_of[_behind(i)] for i in call.inputs if _behind(i) in layer_of), 0)
-    for place, base in _ROLES.get(call.op.name, {}).items():
-        parameter = _behind(call.inputs[place])
-        if parameter.op.name == "read" and parameter not in names.forward:
-            names.forward[parameter] = _untaken(names, Name(base, layer))
-
-
-def _name_result(names: Names, node: Node, layer_of: dict[Node, int], batch: bool) -> None:
-    """One result of a function with several, under the symbol that its paper gives it."""
-    call, index = node.inputs[0], node.attrs["index"]
-    base = _RESULTS.get(call.op.name, ())[index : index + 1]
-    if not base or not base[0]:
-        return
-    layer = next((layer_of[_behind(i)] for i in call.inputs if _behind(i) in layer_of), 0)
-    named = _untaken(names, Name(base[0], layer, batch))
-    names.forward[node] = named
-    if index == 0:
-        layer_of[node] = layer
-
-
-def _untaken(names: Names, name: Name) -> Name:
-    """The name, its letter numbered if another node has it."""
-    taken = set(names.forward.values())
-    numbered = (replace(name, base=f"{name.base}{n}") for n in range(2, 10**6))
-    return name if name not in taken else next(one for one in numbered if one not in taken)
-
-
-def _weighs(node: Node) -> bool:
-    """A matrix product, or a convolution, with a parameter."""
-    return node.op.name in _PRODUCTS and any(map(_is_parameter, node.inputs))
-
-
-def _adds_bias(node: Node, steps: list[Node]) -> bool:
-    return any(
-        user.op.name == "add"
-        and any(_behind(i) is node for i in user.inputs)
-        and any(map(_is_parameter, user.inputs))
-        for user in steps
-    )
-
-
-def _name_parameters(names: Names, node: Node, layer: int) -> None:
-    found = [_behind(child) for child in node.inputs if _is_parameter(child)]
-    for parameter, base in zip(found, ("W", "b"), strict=False):
-        names.forward.setdefault(parameter, Name(base, layer))
 
 
 def _name_cells(names: Names) -> None:
@@ -353,7 +199,7 @@ def _next(base: str) -> str:
 
 def fresh_value(written: Node) -> Node:
     """The node that computes what a variable is given."""
-    return _behind(written.inputs[0])
+    return behind(written.inputs[0])
 
 
 def _cell_name(names: Names, variable: Variable) -> Name:

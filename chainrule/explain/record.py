@@ -30,6 +30,7 @@ from chainrule.core.ops.functions import softmax
 from chainrule.core.ops.shape import full
 from chainrule.core.rewrite import body_of
 from chainrule.errors import NotScalarError
+from chainrule.explain.unroll import unrolled
 from chainrule.nn import Module
 from chainrule.optim import SGD, Optimizer
 from chainrule.run import interpreter
@@ -60,6 +61,7 @@ class Recording:
         values: the array of every node of the last run.
         arrays: the arrays of inputs and variables it started from.
         picks: for a function with several results, the node of each.
+        times: the time step, from 1, of nodes inside a loop.
     """
 
     inputs: list[Node]
@@ -75,6 +77,7 @@ class Recording:
     optimizer: Optimizer | None
     arrays: dict[Node, Array]
     picks: dict[tuple[Node, int], Node]
+    times: dict[Node, int]
     values: dict[Node, Any] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -145,8 +148,12 @@ def record(
                 raise NotScalarError(
                     op="explain", shape=loss_node.shape, mend='use reduction="mean" or "sum"'
                 )
-        end = loss_node if loss_node is not None else prediction
-        forward, picks = _with_results(walk([end], stop=_outside))
+        ends, times = unrolled([prediction, *([loss_node] if loss_node is not None else [])])
+        prediction, end = ends[0], ends[-1]
+        loss_node = end if loss_node is not None else None
+        reached = set(walk([end], stop=_outside))
+        in_time = [node for node in times if node in reached]  # step after step
+        forward, picks = _with_results(walk([*in_time, end], stop=_outside), times)
         probability = _probability(loss_node)
         cotangents = _cotangents(loss_node, forward)
         local = _locals(forward, cotangents)
@@ -164,7 +171,7 @@ def record(
     arrays |= {node: variable.value for variable, node in graph.reads.items()}
     return Recording(
         holes, hole_y, prediction, loss_node, probability, forward, cotangents, local,
-        writes, graph, chosen, arrays, picks,
+        writes, graph, chosen, arrays, picks, times,
     )  # fmt: skip
 
 
@@ -182,7 +189,9 @@ def _outside(node: Node) -> bool:
     return node.trace == 0 and node.op.name not in ("read", "constant")
 
 
-def _with_results(forward: list[Node]) -> tuple[list[Node], dict[tuple[Node, int], Node]]:
+def _with_results(
+    forward: list[Node], times: dict[Node, int]
+) -> tuple[list[Node], dict[tuple[Node, int], Node]]:
     """The forward nodes with every result of every function, used or not, as a node of its own."""
     picks = {(n.inputs[0], n.attrs["index"]): n for n in forward if n.op.name == "pick"}
     complete: list[Node] = []
@@ -196,6 +205,8 @@ def _with_results(forward: list[Node]) -> tuple[list[Node], dict[tuple[Node, int
             for index in sorted(range(len(body)), key=lambda i: order[body[i]]):
                 with derived_from(node):
                     made = picks.setdefault((node, index), pick(node, index))
+                if node in times:
+                    times[made] = times[node]
                 complete.append(made)
     return complete, picks
 

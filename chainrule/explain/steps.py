@@ -12,8 +12,9 @@ import numpy as np
 from chainrule.core.graph import Array, Node, Shape, Variable
 from chainrule.errors import Source
 from chainrule.explain import entries
+from chainrule.explain.forward_names import ACTIVATIONS, steps_of
 from chainrule.explain.names import Name
-from chainrule.explain.naming import ACTIVATIONS, Names, fresh_value, steps_of
+from chainrule.explain.naming import Names, fresh_value
 from chainrule.explain.notation import (
     Apply,
     Formula,
@@ -368,7 +369,7 @@ class Derivation:
 def _says_it_all(name: Name, shape: Shape) -> bool:
     """Whether the entries alone show the rule: one number, or the weights of a single neuron."""
     return math.prod(shape) == 1 or (
-        not name.layer and not name.batch and sum(length > 1 for length in shape) < 2
+        not (name.layer or name.batch or name.time) and sum(length > 1 for length in shape) < 2
     )
 
 

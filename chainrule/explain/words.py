@@ -101,6 +101,9 @@ WORDS: dict[str, Word] = {
     "loss_moves": Word("L goes from {before} to {after}", "L 从 {before} 变为 {after}"),
     "step_number": Word("step", "步"),
     "more": Word("every line: --full, or explanation.full()", "全部内容:--full"),
+    "through_time": Word(
+        "Back through time (vanishing or exploding gradient)", "沿时间反向(梯度消失或梯度爆炸)"
+    ),
     "differs": Word(
         "the difference differs: at a kink there are two slopes",
         "数值差分不同:此处不可导,有两个斜率",
