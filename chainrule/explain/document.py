@@ -230,7 +230,7 @@ class Explanation:
         return found
 
     def through_time(self) -> list[tuple[str, float]]:
-        """|dL/dh<t>| of a recurrence from the last step to the first: how it vanishes or explodes."""
+        """|dL/dh<t>| of a recurrence, from the last step to the first."""
         return [
             (f"|{step.plain}|", float(np.linalg.norm(step.array)))
             for step in self.steps
