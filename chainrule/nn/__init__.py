@@ -28,20 +28,35 @@ from chainrule.nn.losses import (
     NLLLoss,
 )
 from chainrule.nn.module import Buffer, Module, Parameter
+from chainrule.nn.normalization import (
+    BatchNorm1d,
+    BatchNorm2d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    LayerNorm,
+    RMSNorm,
+)
 from chainrule.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Buffer",
     "CrossEntropyLoss",
     "Dropout",
     "ELU",
     "Flatten",
     "GELU",
+    "GroupNorm",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
     "KVCache",
     "L1Loss",
+    "LayerNorm",
     "LeakyReLU",
     "LearnedPositions",
     "Linear",
@@ -53,6 +68,7 @@ __all__ = [
     "MultiheadAttention",
     "NLLLoss",
     "Parameter",
+    "RMSNorm",
     "ReLU",
     "RotaryPositions",
     "Sequential",

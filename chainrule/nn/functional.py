@@ -15,25 +15,63 @@ from chainrule.core.op import lift
 from chainrule.core.ops import arithmetic, functions, random, shape
 from chainrule.errors import LabelTypeError, OptionError, SoftmaxTwiceWarning
 from chainrule.nn.functional_attention import rotary_embedding, scaled_dot_product_attention
+from chainrule.nn.functional_norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from chainrule.nn.functional_vision import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    conv1d,
+    conv2d,
+    conv_transpose1d,
+    conv_transpose2d,
+    interpolate,
+    max_pool1d,
+    max_pool2d,
+    pad,
+    pixel_shuffle,
+)
 from chainrule.tensor.functions import log_softmax, relu, sigmoid, softmax, tanh
 from chainrule.tensor.state import random_node
 from chainrule.tensor.tensor import Tensor, tensor, wrap
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "cross_entropy",
     "dropout",
     "elu",
     "gelu",
+    "group_norm",
+    "instance_norm",
+    "interpolate",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
+    "max_pool1d",
+    "max_pool2d",
     "mse_loss",
     "nll_loss",
     "one_hot",
+    "pad",
+    "pixel_shuffle",
     "relu",
+    "rms_norm",
     "rotary_embedding",
     "scaled_dot_product_attention",
     "sigmoid",
