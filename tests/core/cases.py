@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import cases_activations
 import cases_arithmetic
 import cases_attention
 import cases_functions
@@ -27,6 +28,7 @@ _FAMILIES = (
     cases_recurrent,
     cases_attention,
     cases_vision,
+    cases_activations,
 )
 
 # Smooth points (at least 1e-2 from a kink), odd shapes, broadcasting, negative axes, no entries.

@@ -1,6 +1,7 @@
 """The ops, by family; each file is one."""
 
 from chainrule.core.ops import (
+    activations,
     arithmetic,
     attention,
     convolution,
@@ -18,6 +19,7 @@ from chainrule.core.ops import (
 )
 
 __all__ = [
+    "activations",
     "arithmetic",
     "attention",
     "convolution",
