@@ -38,6 +38,13 @@ from chainrule.nn.normalization import (
     RMSNorm,
 )
 from chainrule.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
+from chainrule.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "BCELoss",
@@ -79,6 +86,11 @@ __all__ = [
     "Softplus",
     "Step",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "functional",
     "init",
     "utils",
