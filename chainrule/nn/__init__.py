@@ -18,6 +18,7 @@ from chainrule.nn.activations import (
 )
 from chainrule.nn.attention import KVCache, MultiheadAttention
 from chainrule.nn.containers import ModuleDict, ModuleList, Sequential
+from chainrule.nn.embedding import Embedding, EmbeddingBag
 from chainrule.nn.layers import Dropout, Flatten, Identity, Linear
 from chainrule.nn.losses import (
     BCELoss,
@@ -37,7 +38,9 @@ from chainrule.nn.normalization import (
     LayerNorm,
     RMSNorm,
 )
+from chainrule.nn.packing import PackedSequence
 from chainrule.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
+from chainrule.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from chainrule.nn.transformer import (
     Transformer,
     TransformerDecoder,
@@ -55,14 +58,20 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "ELU",
+    "Embedding",
+    "EmbeddingBag",
     "Flatten",
     "GELU",
+    "GRU",
+    "GRUCell",
     "GroupNorm",
     "Identity",
     "InstanceNorm1d",
     "InstanceNorm2d",
     "KVCache",
     "L1Loss",
+    "LSTM",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "LearnedPositions",
@@ -74,8 +83,11 @@ __all__ = [
     "ModuleList",
     "MultiheadAttention",
     "NLLLoss",
+    "PackedSequence",
     "Parameter",
     "RMSNorm",
+    "RNN",
+    "RNNCell",
     "ReLU",
     "RotaryPositions",
     "Sequential",

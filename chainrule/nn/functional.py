@@ -15,6 +15,7 @@ from chainrule.core.op import lift
 from chainrule.core.ops import arithmetic, functions, random, shape
 from chainrule.errors import LabelTypeError, OptionError, SoftmaxTwiceWarning
 from chainrule.nn.functional_attention import rotary_embedding, scaled_dot_product_attention
+from chainrule.nn.functional_embedding import embedding, embedding_bag
 from chainrule.nn.functional_norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from chainrule.nn.functional_vision import (
     adaptive_avg_pool1d,
@@ -54,6 +55,8 @@ __all__ = [
     "cross_entropy",
     "dropout",
     "elu",
+    "embedding",
+    "embedding_bag",
     "gelu",
     "group_norm",
     "instance_norm",

@@ -12,6 +12,7 @@ from samples import INF, NAN, normal, whole
 from chainrule.core.graph import Node, TensorType
 from chainrule.core.ops import recurrent
 from chainrule.core.ops.arithmetic import tanh
+from chainrule.core.ops.embedding import embedding
 from chainrule.core.ops.functions import linear, softmax
 from chainrule.core.ops.linear import matmul
 from chainrule.core.ops.reduction import sum
@@ -169,5 +170,35 @@ CASES["gru_cell"] = [
 SPECIALS["gru_cell"] = [
     Case(
         recurrent.gru_cell, _gru, (_WIDE[:, :3], _WIDE[:, 1:], np.array([[1.0], [INF], [2], [NAN]]))
+    )
+]
+
+# ------------------------------------------------------------------------------ embedding
+
+
+def _embedding(index: Any, padding: int | None) -> Case:
+    return Case(
+        lambda i, w: embedding(i, w, padding),
+        lambda i, w: torch.nn.functional.embedding(i.long(), w, padding),
+        (index, normal(5, 3)),
+    )
+
+
+CASES["embedding"] = [
+    _embedding(index, padding)
+    for index in (
+        np.array(2),
+        whole(0, 5, 7),
+        whole(0, 5, 2, 3, dtype=np.int32),
+        whole(0, 5, 0),
+        whole(0, 5, 4, dtype=np.uint8),
+    )
+    for padding in (None, 0, 3)
+]
+SPECIALS["embedding"] = [
+    Case(
+        lambda i, w: embedding(i, w, 0),
+        lambda i, w: torch.nn.functional.embedding(i, w, 0),
+        (np.array([0, 1, 2, 0]), np.array([[NAN, 1], [INF, -INF], [0.0, -0.0]])),
     )
 ]

@@ -183,6 +183,7 @@ def _is_smooth(case: Case) -> bool:
     return not any(
         node.op.name in BLOCKERS
         or node.attrs.get("truncate")
+        or node.attrs.get("padding_idx") is not None
         or "float32" in str(node.attrs.get("dtype"))
         for node in made
     )
