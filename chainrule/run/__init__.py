@@ -20,7 +20,8 @@ class Plan(Protocol):
 class UpdatingPlan(Plan, Protocol):
     """A plan that can read and write variables where they stand.
 
-    ``update(inputs)`` runs once, commits every write or, after an error, none; it gives the outputs.
+    ``update(inputs)`` runs once and commits every write or, after an error, none; it returns the
+    outputs.
     """
 
     def update(self, inputs: Sequence[Array]) -> list[Array]: ...

@@ -14,6 +14,7 @@ from chainrule.core.graph import Graph, caller
 from chainrule.errors import NoKernelWarning
 from chainrule.run import interpreter
 from chainrule.run.native.failures import NoKernelError
+from chainrule.run.native.fuse import VIEWS
 from chainrule.run.native.plan import Plan
 
 __all__ = ["Plan", "prepare"]
@@ -22,7 +23,12 @@ _said: set[str] = set()
 
 
 def prepare(graph: Graph) -> Plan | interpreter.Plan:
-    """The plan of a graph; on the interpreter, with one notice per op, where a kernel is missing."""
+    """The plan of a graph; on the interpreter, with one notice per op, where a kernel is missing.
+
+    A graph that computes nothing, such as the read of a variable, is the interpreter's too.
+    """
+    if all(not node.inputs or node.op.name in VIEWS for node in graph.nodes):
+        return interpreter.prepare(graph)
     try:
         return Plan(graph)
     except NoKernelError as error:

@@ -162,7 +162,11 @@ class Fusion:
                 return False
         elif not self._fits_row(node, uses, group):
             return False
-        if group.split is not None and self._is_staged(group) and len(group.nodes) >= WAITING_VALUES:
+        if (
+            group.split is not None
+            and self._is_staged(group)
+            and len(group.nodes) >= WAITING_VALUES
+        ):
             return False
         group.nodes.append(node)
         return True

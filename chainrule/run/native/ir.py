@@ -1,7 +1,7 @@
 """LLVM as text: typed values with Python's operators, loops whose body returns what it carries.
 
 A :class:`Function` collects lines; a :class:`Value` names one of them and knows its type. Types are
-LLVM's own words: ``float``, ``i64``, ``ptr``, ``<16 x float>``. No optimiser runs afterwards, so what
+LLVM's own words: ``float``, ``i64``, ``ptr``, ``<16 x float>``. No optimiser runs afterwards: what
 is written here is what runs. There are no ``fast`` flags: sums keep the order in which they are
 written, and a product is fused into a sum only by :meth:`Function.fma` (decision 11).
 """
@@ -336,9 +336,7 @@ class Function:
         self.branch(following.compare("slt", high), head, out)
         self._lines[place:place] = [
             f"  {v} = phi {v.type} [ {a}, %{before} ], [ {b}, %{last} ]"
-            for v, a, b in zip(
-                [index, *inside], [low, *carried], [following, *new], strict=True
-            )
+            for v, a, b in zip([index, *inside], [low, *carried], [following, *new], strict=True)
         ]
         self.begin(out)
         return [

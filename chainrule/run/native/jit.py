@@ -1,4 +1,4 @@
-"""From LLVM text to addresses: compiled or found in the cache, and linked as one library per plan."""
+"""From LLVM text to addresses: compiled or found in the cache, linked as one library per plan."""
 
 from __future__ import annotations
 
@@ -116,7 +116,11 @@ def undefined_symbols(image: bytes) -> set[str]:
     for section in range(start, start + count * size, size):
         if number(section + 4, 4) != 2:  # a table of symbols
             continue
-        table, length, link = number(section + 24, 8), number(section + 32, 8), number(section + 40, 4)
+        table, length, link = (
+            number(section + 24, 8),
+            number(section + 32, 8),
+            number(section + 40, 4),
+        )
         names = number(start + link * size + 24, 8)
         for symbol in range(table + 24, table + length, 24):
             if number(symbol + 6, 2) == 0:

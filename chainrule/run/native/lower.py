@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Lowering:
             "concatenate": self._concatenate, "pad": self._pad,
         }  # fmt: skip
         for name, make in INDEXING.items():
-            self._singles[name] = lambda node, make=make: make(self, node)
+            self._singles[name] = partial(make, self)
 
     # ------------------------------------------------------------------ where values are
 
@@ -142,7 +143,9 @@ class Lowering:
     def fill(self, target: View, number: int) -> None:
         """One number everywhere."""
         dtype = target.dtype.name
-        program = Program((Step("constant", (), dtype, number),), (Operand(dtype, NEXT),), ((0, 0),))
+        program = Program(
+            (Step("constant", (), dtype, number),), (Operand(dtype, NEXT),), ((0, 0),)
+        )
         self.pass_over(program, [target], target.shape, None)
 
     def pass_over(
@@ -317,15 +320,18 @@ class Chain:
         for node in reversed(group.nodes):
             self._compute(node)
         stored = lowering.fusion.stored
-        for node in [*group.nodes, group.product]:
-            if node is not None and node in stored:
+        computed = [*group.nodes, *([group.product] if group.product else [])]
+        for node in computed:
+            if node in stored:
                 operand = self._operand(self._stretched(lowering.home(node), node))
                 self._stores.append((self._number[node], operand))
 
     def program(self) -> Program:
         return Program(tuple(self._steps), tuple(self._operands), tuple(self._stores))
 
-    def _step(self, op: str, args: tuple[int, ...], dtype: str, fact: int | float | None = None) -> int:
+    def _step(
+        self, op: str, args: tuple[int, ...], dtype: str, fact: int | float | None = None
+    ) -> int:
         self._steps.append(Step(op, args, dtype, fact))
         return len(self._steps) - 1
 

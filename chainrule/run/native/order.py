@@ -1,8 +1,8 @@
 """In which order groups run, and which variables can be updated where they stand.
 
-A variable is written in place if every group that reads its old value, and every group that looks at
-indices, can run before the group that writes. Else the new value waits in the arena and is copied at
-the end of the run.
+A variable is written in place if every group that reads its old value, and every group that looks
+at indices, can run before the group that writes. Else the new value waits in the arena and is
+copied at the end of the run.
 """
 
 from __future__ import annotations

@@ -116,7 +116,11 @@ class Plan:
         for task in self.tasks:
             starts.append(len(args))
             for buffer, offset in task.tensors:
-                args += [_ARENA, buffer.offset + offset] if buffer.slot is None else [buffer.slot, offset]
+                args += (
+                    [_ARENA, buffer.offset + offset]
+                    if buffer.slot is None
+                    else [buffer.slot, offset]
+                )
             args += task.numbers
         needs = [len(args)]
         for task in self.tasks:
@@ -204,7 +208,7 @@ class Plan:
         return outputs
 
     def _raise(self, inputs: Sequence[Array], variables: Sequence[Array]) -> None:
-        """The error of a run that failed; the interpreter finds which index it was, and words it."""
+        """The error of a run that failed; the interpreter finds the index, and words it."""
         from chainrule.run import interpreter
 
         if self._head[words.INTERRUPT]:
@@ -233,9 +237,7 @@ def _nbytes(node: Node) -> int:
     return node.size * node.dtype.itemsize
 
 
-def _target(
-    copy: Copy, outputs: Sequence[Buffer], written: dict[Variable, Buffer]
-) -> View | None:
+def _target(copy: Copy, outputs: Sequence[Buffer], written: dict[Variable, Buffer]) -> View | None:
     """Where a copy goes; None: it is kept for later."""
     type = copy.source.tensor_type
     if copy.output is not None:

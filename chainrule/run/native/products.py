@@ -40,9 +40,7 @@ class _Matrix(NamedTuple):
     batch: int
 
 
-def product_tasks(
-    lowering: Lowering, node: Node, program: Program, views: Sequence[View]
-) -> None:
+def product_tasks(lowering: Lowering, node: Node, program: Program, views: Sequence[View]) -> None:
     """Append a product and the chain that follows it.
 
     Args:

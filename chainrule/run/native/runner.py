@@ -5,8 +5,8 @@ walks the table in order, waits for what a task needs, and claims the task's til
 thread does which tile is chance; what a tile computes is not (decision 11).
 
 All memory that threads share is words of 64 bits, laid out below. A run has a generation; a ticket
-is the generation and the next tile in one word, so that a helper that comes late from an earlier run
-can claim nothing.
+is the generation and the next tile in one word, so that a helper that comes late from an earlier
+run can claim nothing.
 
 Tasks that write state are guarded. The first thread that reaches one decides for the whole run
 whether state is written: not if an index was out of range or the run was interrupted. The planner

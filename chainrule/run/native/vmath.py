@@ -29,6 +29,7 @@ def polynomial(x: Value, coefficients: Sequence[float]) -> Value:
 
 
 def absolute(x: Value) -> Value:
+    """Without its sign."""
     if element_of(x.type) == "float":
         return (x.bits("i32") & 0x7FFFFFFF).bits("float")
     return (x.bits("i64") & 0x7FFFFFFFFFFFFFFF).bits("double")
@@ -40,6 +41,7 @@ def with_sign(size: Value, x: Value) -> Value:
 
 
 def is_nan(x: Value) -> Value:
+    """Where x is no number."""
     return x.compare("uno", x)
 
 
@@ -137,7 +139,9 @@ def expm1(x: Value) -> Value:
     """e^x - 1: a series near 0."""
     fn = x.fn
     wide = _wide(x)
-    near = fn.fma(polynomial(wide, [1 / math.factorial(k) for k in range(7, 1, -1)]) * wide, wide, wide)
+    near = fn.fma(
+        polynomial(wide, [1 / math.factorial(k) for k in range(7, 1, -1)]) * wide, wide, wide
+    )
     far = exp64(wide) - 1.0
     y = _narrow(fn.select(absolute(wide).compare("olt", 0.01), near, far))
     return fn.select(x.compare("oeq", 0.0), x, y)
@@ -161,11 +165,13 @@ def power(x: Value, y: Value) -> Value:
 
 
 def sin(x: Value) -> Value:
+    """Through float64, for every float32."""
     r, n = _quadrant(x)
     return _narrow(_sin64(r, n))
 
 
 def cos(x: Value) -> Value:
+    """As :func:`sin`."""
     r, n = _quadrant(x)
     return _narrow(_sin64(r, n + 1))
 
@@ -230,10 +236,12 @@ def power64(x: Value, y: Value) -> Value:
 
 
 def sin64(x: Value) -> Value:
+    """For sizes up to 2^24."""
     return _sin64(*_quadrant64(x))
 
 
 def cos64(x: Value) -> Value:
+    """For sizes up to 2^24."""
     r, n = _quadrant64(x)
     return _sin64(r, n + 1)
 
@@ -401,4 +409,3 @@ def rounded(x: Value, how: str) -> Value:
         off = y.compare("ogt", small) if how == "floor" else y.compare("olt", small)
         y = fn.select(off, y - 1.0 if how == "floor" else y + 1.0, y)
     return fn.select(big, x, with_sign(absolute(y), x))
-

@@ -99,5 +99,3 @@ def argmax(module: Module, name: str, spec: ArgmaxSpec) -> None:
 
     fn.loop(0, cols, 1, (), column)
     fn.ret()
-
-

@@ -120,9 +120,7 @@ def _block(module: Module, height: int, spec: GemmSpec) -> None:
         made = []
         for i in range(height):
             left = fn.splat(a.load("float", i * along_m + step * along_k), spec.lanes)
-            made += [
-                fn.fma(left, right[j], totals[i * spec.panel + j]) for j in range(spec.panel)
-            ]
+            made += [fn.fma(left, right[j], totals[i * spec.panel + j]) for j in range(spec.panel)]
         return made
 
     def steps(count: int) -> Body:

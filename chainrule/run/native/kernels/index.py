@@ -22,13 +22,13 @@ class IndexSpec(NamedTuple):
 
     Attributes:
         dtype: element type of the entries, as it lies in memory.
-        index: element type of the indices.
+        places: element type of the indices.
         lanes: of the vectors that copy slices.
         how: ``"add"`` or ``"put"``, for :func:`scatter`.
     """
 
     dtype: str
-    index: str
+    places: str
     lanes: int
     how: str = ""
 
@@ -62,7 +62,7 @@ def take(module: Module, name: str, spec: IndexSpec) -> None:
     x, y = x.at(outer * (size * width), spec.dtype), y.at(outer * (count * width), spec.dtype)
 
     def one(i: Value) -> None:
-        place = _checked(index.load(IN_MEMORY[spec.index], i), spec.index, size, errors)
+        place = _checked(index.load(IN_MEMORY[spec.places], i), spec.places, size, errors)
         _copy(fn, x.at(place * width, spec.dtype), y.at(i * width, spec.dtype), width, spec)
 
     fn.loop(first, fn.minimum(first + per_tile, count), 1, (), one)
@@ -103,7 +103,7 @@ def scatter(module: Module, name: str, spec: IndexSpec) -> None:
     )
 
     def one(i: Value) -> None:
-        place = _checked(index.load(IN_MEMORY[spec.index], i), spec.index, size, errors)
+        place = _checked(index.load(IN_MEMORY[spec.places], i), spec.places, size, errors)
         source, target = x.at(i * width, spec.dtype), y.at(place * width, spec.dtype)
 
         def some(c: Value) -> None:
@@ -130,10 +130,10 @@ def gather(module: Module, name: str, spec: IndexSpec) -> None:
     x, index, y, errors, count, size, width = inside
     x = x.at(call.tile * (size * width), spec.dtype)
     first = call.tile * (count * width)
-    index, y = index.at(first, IN_MEMORY[spec.index]), y.at(first, spec.dtype)
+    index, y = index.at(first, IN_MEMORY[spec.places]), y.at(first, spec.dtype)
 
     def one(i: Value) -> None:
-        place = _checked(index.load(IN_MEMORY[spec.index], i), spec.index, size, errors)
+        place = _checked(index.load(IN_MEMORY[spec.places], i), spec.places, size, errors)
         y.store(x.load(spec.dtype, place * width + i % width), i)
 
     fn.loop(0, count * width, 1, (), one)
@@ -150,10 +150,10 @@ def gather_add(module: Module, name: str, spec: IndexSpec) -> None:
     x, index, y, errors, count, size, width = inside
     y = y.at(call.tile * (size * width), spec.dtype)
     first = call.tile * (count * width)
-    index, x = index.at(first, IN_MEMORY[spec.index]), x.at(first, spec.dtype)
+    index, x = index.at(first, IN_MEMORY[spec.places]), x.at(first, spec.dtype)
 
     def one(i: Value) -> None:
-        place = _checked(index.load(IN_MEMORY[spec.index], i), spec.index, size, errors)
+        place = _checked(index.load(IN_MEMORY[spec.places], i), spec.places, size, errors)
         target = y.at(place * width + i % width, spec.dtype)
         target.store(target.load(spec.dtype) + x.load(spec.dtype, i))
 

@@ -1,4 +1,4 @@
-"""Random words and uniform numbers: Philox4x32-10, the same bits as ``core.random`` (decision 12)."""
+"""Random words and uniforms: Philox4x32-10, the same bits as ``core.random`` (decision 12)."""
 
 from __future__ import annotations
 

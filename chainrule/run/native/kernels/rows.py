@@ -1,7 +1,8 @@
 """Fused chains over rows: elementwise ops, and sums and maxima along each row.
 
 A row is passed over in stages. A sum ends a stage: what depends on it comes in the next. Values of
-an earlier stage that are needed again wait in the thread's memory. Elementwise chains have one stage.
+an earlier stage that are needed again wait in the thread's memory. Elementwise chains have one
+stage.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class _Row:
     def write(self) -> None:
         stages, steps = self.stages, self.program.steps
         for stage in range(stages.count + 1):
-            for index, step in enumerate(steps):
+            for index in range(len(steps)):
                 if stages.is_row[index] and stages.of[index] == stage and index not in self.known:
                     self._row_step(index)
             if stage < stages.count:
@@ -188,7 +189,9 @@ class _Row:
         ]  # fmt: skip
         if not (sums or stores or fresh):
             return
-        needed = {index for index, _ in stores} | {arg for i in (*sums, *fresh) for arg in steps[i].args}
+        needed = {index for index, _ in stores} | {
+            arg for i in (*sums, *fresh) for arg in steps[i].args
+        }
         joins = [combine(steps[index].op, steps[index].dtype) for index in sums]
         nothing = [identity(fn, steps[i].op, steps[i].dtype, spec.lanes) for i in sums]
 

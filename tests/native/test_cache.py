@@ -1,0 +1,114 @@
+"""Compiled kernels on disk: found again, verified, and not needed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chainrule.core.graph import Graph, TensorType
+from chainrule.core.op import input
+from chainrule.core.ops.arithmetic import exp
+from chainrule.run.native import cache, jit
+from chainrule.run.native.plan import Plan
+
+X = np.linspace(-1, 1, 7, dtype=np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and a process that remembers nothing."""
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    jit.object_for.cache_clear()
+    yield tmp_path / "kernels"
+    jit.object_for.cache_clear()
+
+
+def run_once() -> int:
+    """A plan is made and run; how many kernels were written as LLVM text for it."""
+    before = jit.emitted
+    x = input(TensorType(X.shape, X.dtype), "x")
+    (found,) = Plan(Graph([x], [exp(x) * 2]))([X], [])
+    np.testing.assert_allclose(found, np.exp(X) * 2, rtol=1e-6)
+    return jit.emitted - before
+
+
+def again() -> int:
+    """As in a new process."""
+    jit.object_for.cache_clear()
+    return run_once()
+
+
+def test_a_warm_start_writes_no_text(folder: Path) -> None:
+    assert run_once() >= 1
+    assert again() == 0
+    if os.name == "posix":
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "digest"])
+def test_a_damaged_entry_is_made_again(folder: Path, damage: str) -> None:
+    run_once()
+    for path in folder.glob("rows_*.o"):
+        data = path.read_bytes()
+        path.write_bytes({
+            "cut": data[:-1], "flipped": data[:-9] + bytes([data[-9] ^ 1]) + data[-8:],
+            "empty": b"", "digest": bytes(32) + data[32:],
+        }[damage])  # fmt: skip
+    assert again() == 1
+    assert again() == 0
+
+
+def test_no_folder_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file"))
+    assert again() == 1
+    assert again() == 1
+
+
+def test_a_folder_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "read-only")
+
+    monkeypatch.setattr(cache.tempfile, "mkstemp", refuse)
+    assert run_once() == 1
+    assert not list(folder.glob("*"))
+
+
+def test_the_folder_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "LIMIT_BYTES", 5000)
+    for number in range(8):
+        cache.store(f"entry{number}", bytes(1000))
+        os.utime(folder / f"entry{number}.o", (number, number))
+    kept = sorted(path.name for path in folder.glob("*.o"))
+    assert kept == [f"entry{number}.o" for number in range(4, 8)]
+    assert not list(folder.glob("*.part"))
+
+
+def test_many_processes_share_a_folder(folder: Path) -> None:
+    program = (
+        "import chainrule as cr; cr.set_executor('native')\n"
+        "print(cr.compile(lambda x: cr.exp(x) * 2)(cr.tensor([0.0, 1.0])).tolist())"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True,
+            cwd=Path(__file__).resolve().parents[2],
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    printed = {process.communicate(timeout=60)[0] for process in running}
+    assert len(printed) == 1
+    assert not list(folder.glob("*.part"))
+
+
+def test_keys_tell_kernels_apart() -> None:
+    target = jit.host()
+    one, other = (jit.key_of(("rows", number), target) for number in (1, 2))
+    assert one != other
+    assert one == jit.key_of(("rows", 1), target)
