@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,16 @@ class Group(MutableMapping[str, Any]):
     ) -> None:
         self.parameters = list(parameters)
         self.chain = tuple(chain)
-        self.counts = any("step" in link.reads for link in chain)
         self.step = variable(0, int64, "step")
         self._schedule: Schedule | None = None
         self._hyper: dict[str, VariableTensor] = {}
         for name, value in options.items():
             self[name] = value
+
+    @property
+    def counts(self) -> bool:
+        """Whether a transform asks how many updates a parameter had."""
+        return any("step" in link.reads for link in self.chain)
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -142,6 +147,12 @@ class Optimizer:
         options = {**self._defaults, **own}
         unique = list({id(p): p for p in chosen}.values())  # a shared weight is updated once
         self.param_groups.append(Group(unique, self._chain(options), options))
+
+    def wrap_chains(self, wrap: Callable[[Sequence[Transform]], Sequence[Transform]]) -> None:
+        """Put another chain in the place of every group's, before the first step."""
+        self._chain = partial(_wrapped, self._chain, wrap)
+        for group in self.param_groups:
+            group.chain = tuple(wrap(group.chain))
 
     @property
     def lr(self) -> float:
@@ -274,3 +285,11 @@ class Optimizer:
                 steps.append(int(cells.get("step", 0)))
             group.step.copy_(saved.get("step", max(steps)))
         current().flush()
+
+
+def _wrapped(
+    inner: Callable[[Options], Sequence[Transform]],
+    wrap: Callable[[Sequence[Transform]], Sequence[Transform]],
+    options: Options,
+) -> Sequence[Transform]:
+    return wrap(inner(options))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 from chainrule.errors import OptionError
 from chainrule.optim.optimizer import Optimizer, Options, Parameters
 from chainrule.optim.schedules import Schedule
-from chainrule.optim.transforms import Momentum, ScaleByAdam, Transform, WeightDecay
+from chainrule.optim.transforms import Ascent, Momentum, ScaleByAdam, Transform, WeightDecay
 
 
 class SGD(Optimizer):
@@ -14,12 +17,13 @@ class SGD(Optimizer):
     u is the gradient, plus ``weight_decay`` p, through momentum (``Momentum``) where it is not 0.
 
     Args:
-        parameters: parameters, or dicts with ``"params"`` and hyper-parameters of their own.
+        params: parameters, or dicts with ``"params"`` and hyper-parameters of their own.
         lr: learning rate eta, or a schedule (:mod:`chainrule.optim.schedules`).
         momentum: the share of the last update that is kept; 0 for none.
         dampening: 1 - dampening is the share of the gradient that is taken.
         weight_decay: L2 penalty.
         nesterov: look ahead by one momentum step.
+        maximize: climb instead of descending.
 
     Example:
         >>> import chainrule as cr
@@ -32,39 +36,39 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        parameters: Parameters,
+        params: Parameters,
         lr: float | Schedule = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
         if nesterov and (momentum <= 0 or dampening != 0):
             raise OptionError(
                 name="nesterov", expected="used with momentum > 0 and dampening 0",
                 got=f"momentum={momentum}, dampening={dampening}", mend="momentum=0.9",
             )  # fmt: skip
-        _check(lr=lr, momentum=momentum, weight_decay=weight_decay)
-
-        def chain(options: Options) -> list[Transform]:
-            decay: list[Transform] = [WeightDecay()] if options["weight_decay"] else []
-            return [*decay, Momentum(nesterov)] if options["momentum"] else decay
+        check_options(lr=lr, momentum=momentum, weight_decay=weight_decay)
 
         options = {
             "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay
         }  # fmt: skip
-        super().__init__(parameters, chain, options)
+        super().__init__(params, chain_of(Momentum(nesterov), maximize=maximize), options)
 
 
 class Adam(Optimizer):
     """p <- p - lr m-hat / (sqrt(v-hat) + eps); see ``ScaleByAdam``.
 
     Args:
-        parameters: parameters, or dicts with ``"params"`` and hyper-parameters of their own.
+        params: parameters, or dicts with ``"params"`` and hyper-parameters of their own.
         lr: learning rate, or a schedule.
         betas: how much of the running means of the gradient and of its square is kept.
         eps: added to the denominator.
         weight_decay: L2 penalty, added to the gradient (for decay apart from it: ``AdamW``).
+        amsgrad: divide by the largest mean square so far, not by the present one.
+        maximize: climb instead of descending.
 
     Example:
         >>> import chainrule as cr
@@ -79,19 +83,19 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        parameters: Parameters,
+        params: Parameters,
         lr: float | Schedule = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        _check(lr=lr, eps=eps, weight_decay=weight_decay, beta1=betas[0], beta2=betas[1])
+        check_options(lr=lr, eps=eps, weight_decay=weight_decay, beta1=betas[0], beta2=betas[1])
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(parameters, self._links, options)
-
-    @staticmethod
-    def _links(options: Options) -> list[Transform]:
-        return [WeightDecay(), ScaleByAdam()] if options["weight_decay"] else [ScaleByAdam()]
+        chain = chain_of(ScaleByAdam(amsgrad), maximize=maximize)
+        super().__init__(params, chain, options)
 
 
 class AdamW(Optimizer):
@@ -110,22 +114,41 @@ class AdamW(Optimizer):
 
     def __init__(
         self,
-        parameters: Parameters,
+        params: Parameters,
         lr: float | Schedule = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        _check(lr=lr, eps=eps, weight_decay=weight_decay, beta1=betas[0], beta2=betas[1])
+        check_options(lr=lr, eps=eps, weight_decay=weight_decay, beta1=betas[0], beta2=betas[1])
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(parameters, self._links, options)
-
-    @staticmethod
-    def _links(options: Options) -> list[Transform]:
-        return [ScaleByAdam(), WeightDecay()] if options["weight_decay"] else [ScaleByAdam()]
+        chain = chain_of(ScaleByAdam(amsgrad), decoupled=True, maximize=maximize)
+        super().__init__(params, chain, options)
 
 
-def _check(**values: object) -> None:
+def chain_of(
+    *links: Transform, decoupled: bool = False, maximize: bool = False
+) -> Callable[[Options], list[Transform]]:
+    """The chain of a group: its links, and the decay before or (``decoupled``) after them.
+
+    Momentum and decay that are 0 are left out, with their state.
+    """
+    return partial(_chain, links, decoupled, maximize)  # which, unlike a closure, can be pickled
+
+
+def _chain(
+    links: Sequence[Transform], decoupled: bool, maximize: bool, options: Options
+) -> list[Transform]:
+    ascent = [Ascent()] if maximize else []
+    decay = [WeightDecay()] if options["weight_decay"] else []
+    links = [link for link in links if "momentum" not in link.reads or options["momentum"]]
+    return [*ascent, *links, *decay] if decoupled else [*ascent, *decay, *links]
+
+
+def check_options(**values: object) -> None:
     """Refuse what can't train: negative numbers, betas of 1 and more."""
     for name, value in values.items():
         if callable(value):

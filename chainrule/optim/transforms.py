@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from chainrule.core.graph import Array
-from chainrule.tensor.functions import where
+from chainrule.tensor.functions import maximum, where
 from chainrule.tensor.tensor import Tensor
 
 State = Mapping[str, Tensor]
@@ -29,7 +29,8 @@ class Transform(Protocol):
         reads: the hyper-parameters it reads; with ``"step"``, how many updates the parameter had.
     """
 
-    reads: ClassVar[tuple[str, ...]]
+    @property
+    def reads(self) -> tuple[str, ...]: ...
 
     def init(self, p: Tensor) -> dict[str, Array]:
         """State before the first step."""
@@ -43,6 +44,19 @@ class Transform(Protocol):
 def cast(scalar: Tensor, like: Tensor) -> Tensor:
     """A float64 scalar at its use: in the parameter's type."""
     return scalar.to(like.dtype)
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """-u: climb instead of descending."""
+
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    def init(self, p: Tensor) -> dict[str, Array]:
+        return {}
+
+    def update(self, u: Tensor, p: Tensor, state: State, h: Hyper) -> tuple[Tensor, State]:
+        return -u, {}
 
 
 @dataclass(frozen=True)
@@ -84,21 +98,29 @@ class ScaleByAdam:
     """m-hat / (sqrt(v-hat) + eps), with running means m of u and v of u^2.
 
     m <- beta1 m + (1 - beta1) u, v <- beta2 v + (1 - beta2) u^2, and m-hat = m / (1 - beta1^t),
-    v-hat = v / (1 - beta2^t) at step t. Source: Kingma and Ba, "Adam", ICLR 2015.
+    v-hat = v / (1 - beta2^t) at step t. ``amsgrad`` puts the largest v so far in the place of v.
+
+    Source: Kingma and Ba, "Adam", ICLR 2015; Reddi et al., "On the convergence of Adam and beyond",
+    ICLR 2018 (AMSGrad).
     """
+
+    amsgrad: bool = False
 
     reads: ClassVar[tuple[str, ...]] = ("beta1", "beta2", "eps", "step")
 
     def init(self, p: Tensor) -> dict[str, Array]:
-        return {name: np.zeros(p.shape, p.dtype) for name in ("exp_avg", "exp_avg_sq")}
+        names = ["exp_avg", "exp_avg_sq", *["max_exp_avg_sq"] * self.amsgrad]
+        return {name: np.zeros(p.shape, p.dtype) for name in names}
 
     def update(self, u: Tensor, p: Tensor, state: State, h: Hyper) -> tuple[Tensor, State]:
         beta1, beta2, t = h["beta1"], h["beta2"], h["step"].to("float64")
         m = cast(beta1, p) * state["exp_avg"] + cast(1 - beta1, p) * u
         v = cast(beta2, p) * state["exp_avg_sq"] + cast(1 - beta2, p) * (u * u)
+        fresh = {"exp_avg": m, "exp_avg_sq": v}
+        if self.amsgrad:
+            v = fresh["max_exp_avg_sq"] = maximum(state["max_exp_avg_sq"], v)
         scale = cast((1 - beta2**t).sqrt(), p)
-        u = m / cast(1 - beta1**t, p) / (v.sqrt() / scale + cast(h["eps"], p))
-        return u, {"exp_avg": m, "exp_avg_sq": v}
+        return m / cast(1 - beta1**t, p) / (v.sqrt() / scale + cast(h["eps"], p)), fresh
 
 
 @dataclass(frozen=True)
