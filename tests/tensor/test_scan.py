@@ -67,7 +67,8 @@ def test_a_thousand_steps(truncate: int | None) -> None:
     weight = normal(1000, 2, 4, seed=4)
     ours, theirs = leaves(*arrays), twins(*arrays)
     h, ys = rnn(*ours, truncate=truncate)
-    torch_h, torch_ys = torch_rnn(*theirs[:3], theirs[3], truncate or 0)
+    xs, start, w, b = theirs
+    torch_h, torch_ys = torch_rnn(xs, start, w, b, truncate or 0)
     assert_close(ys, torch_ys)
     ((ys * cr.tensor(weight)).sum() + h.sum()).backward()
     ((torch_ys * torch.tensor(weight)).sum() + torch_h.sum()).backward()
