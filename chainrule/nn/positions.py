@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
-from chainrule.core.dtype import as_dtype, default_dtype
+from chainrule.core.dtype import DType, as_dtype, default_dtype
 from chainrule.errors import ShapeError
 from chainrule.nn import functional, init
-from chainrule.nn.module import Buffer, Module, Parameter
-from chainrule.tensor.tensor import Tensor
+from chainrule.nn.module import Module, Parameter
+from chainrule.tensor.tensor import Tensor, tensor
 
 
 class LearnedPositions(Module):
@@ -66,23 +68,28 @@ class SinusoidalPositions(Module):
     Source: Vaswani et al., "Attention is all you need", 2017, section 3.5.
     """
 
-    def __init__(
-        self, d_model: int, max_len: int = 5000, dropout: float = 0.0, dtype: object = None
-    ) -> None:
+    def __init__(self, d_model: int, max_len: int = 5000, dropout: float = 0.0) -> None:
+        self.d_model = d_model
+        self.max_len = max_len
         self.dropout = dropout
-        kind = as_dtype(dtype) if dtype is not None else default_dtype()
-        angles = np.arange(max_len)[:, None] / 10000 ** (np.arange(0, d_model, 2) / d_model)
-        table = np.zeros((max_len, d_model))
-        table[:, 0::2] = np.sin(angles)
-        table[:, 1::2] = np.cos(angles[:, : d_model // 2])
-        self.table = Buffer(table.astype(kind), persistent=False)
 
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
         """The tokens with their positions added; ``positions`` (T,), or 0 ... T - 1."""
-        return functional.dropout(x + _rows(self.table, x, positions), self.dropout, self.training)
+        table = _sinusoids(self.max_len, self.d_model, x.dtype)
+        return functional.dropout(x + _rows(table, x, positions), self.dropout, self.training)
 
     def extra_repr(self) -> str:
-        return f"d_model={self.table.shape[1]}, max_len={self.table.shape[0]}"
+        return f"d_model={self.d_model}, max_len={self.max_len}"
+
+
+@lru_cache(maxsize=16)
+def _sinusoids(length: int, width: int, dtype: DType) -> Tensor:
+    """The table P, computed in float64: far out, float32 would miss the angles."""
+    angles = np.arange(length)[:, None] / 10000 ** (np.arange(0, width, 2) / width)
+    table = np.zeros((length, width))
+    table[:, 0::2] = np.sin(angles)
+    table[:, 1::2] = np.cos(angles[:, : width // 2])
+    return tensor(table, dtype)  # type: ignore[no-any-return]
 
 
 class RotaryPositions(Module):
