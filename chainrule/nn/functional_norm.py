@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from chainrule.core.graph import Node, Shape
-from chainrule.core.op import pick
+from chainrule.core.op import located, pick
 from chainrule.core.ops import normalization
 from chainrule.core.ops.shape import full, reshape
 from chainrule.errors import OptionError, ShapeError
@@ -27,12 +27,14 @@ def _affine(x: Node, weight: Tensor | None, bias: Tensor | None, shape: Shape) -
         elif given.numel() == math.prod(shape):
             parts.append(reshape(given.node, shape))
         else:
-            raise ShapeError(
-                op="normalisation",
-                expected=f"weight and bias with {math.prod(shape)} entries "
-                f"for an input of shape {x.shape}",
-                got=given.shape,
-                mend="give the layer the number of features that its input has",
+            raise located(
+                ShapeError(
+                    op="normalisation",
+                    expected=f"weight and bias with {math.prod(shape)} entries "
+                    f"for an input of shape {x.shape}",
+                    got=given.shape,
+                    mend="give the layer the number of features that its input has",
+                )
             )
     return parts[0], parts[1]
 
@@ -40,8 +42,10 @@ def _affine(x: Node, weight: Tensor | None, bias: Tensor | None, shape: Shape) -
 def _channels(x: Node) -> Shape:
     """(1, channels, 1 ...): how one number for each channel stretches over ``x``."""
     if x.ndim < 2:
-        raise ShapeError(
-            op="normalisation", expected="an input (batch, channels, ...)", got=x.shape, mend=""
+        raise located(
+            ShapeError(
+                op="normalisation", expected="an input (batch, channels, ...)", got=x.shape, mend=""
+            )
         )
     return tuple(n if axis == 1 else 1 for axis, n in enumerate(x.shape))
 
@@ -84,19 +88,23 @@ def batch_norm(
     gamma, beta = _affine(x.node, weight, bias, shape)
     if not training:
         if running_mean is None or running_var is None:
-            raise OptionError(
-                name="running_mean and running_var", expected="given outside training", got=None
+            raise located(
+                OptionError(
+                    name="running_mean and running_var", expected="given outside training", got=None
+                )
             )
         mu, variance = _affine(x.node, running_mean, running_var, shape)
         return wrap(normalization.FROZEN_NORM(x.node, mu, variance, gamma, beta, eps=float(eps)))
     n = x.numel() // max(x.shape[1], 1)
     if n < 2:
-        raise ShapeError(
-            op="batch_norm",
-            expected="more than one value per channel in training",
-            got=x.shape,
-            mend="use a larger batch (DataLoader(drop_last=True) drops a last single sample), "
-            "or model.eval()",
+        raise located(
+            ShapeError(
+                op="batch_norm",
+                expected="more than one value per channel in training",
+                got=x.shape,
+                mend="use a larger batch (DataLoader(drop_last=True) drops a last single sample), "
+                "or model.eval()",
+            )
         )
     dims = tuple(axis for axis in range(x.ndim) if axis != 1)
     made = normalization.BATCH_NORM(x.node, gamma, beta, dims=dims, eps=float(eps))
@@ -124,11 +132,13 @@ def instance_norm(
         return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
     n = math.prod(x.shape[2:])
     if n < 2:
-        raise ShapeError(
-            op="instance_norm",
-            expected="more than one spatial value in training",
-            got=x.shape,
-            mend="",
+        raise located(
+            ShapeError(
+                op="instance_norm",
+                expected="more than one spatial value in training",
+                got=x.shape,
+                mend="",
+            )
         )
     gamma, beta = _affine(x.node, weight, bias, _channels(x.node))
     dims = tuple(range(2, x.ndim))
@@ -159,11 +169,13 @@ def group_norm(
     _channels(x.node)
     batch, channels, *spatial = x.shape
     if num_groups < 1 or channels % num_groups:
-        raise OptionError(
-            name="num_groups",
-            expected=f"a number that divides the {channels} channels",
-            got=num_groups,
-            mend="",
+        raise located(
+            OptionError(
+                name="num_groups",
+                expected=f"a number that divides the {channels} channels",
+                got=num_groups,
+                mend="",
+            )
         )
     split = reshape(x.node, (batch, num_groups, channels // num_groups, *spatial))
     shape = (1, num_groups, channels // num_groups, *(1,) * len(spatial))
@@ -177,11 +189,13 @@ def _last_axes(x: Node, shape: int | Sequence[int]) -> tuple[Shape, Shape]:
     """The normalised axes' numbers, and their lengths, which are the last of ``x``."""
     lengths = (shape,) if isinstance(shape, int) else tuple(shape)
     if not lengths or x.shape[x.ndim - len(lengths) :] != lengths:
-        raise ShapeError(
-            op="normalisation",
-            expected=f"an input whose shape ends in {lengths}",
-            got=x.shape,
-            mend="normalized_shape is the shape of one sample's last axes",
+        raise located(
+            ShapeError(
+                op="normalisation",
+                expected=f"an input whose shape ends in {lengths}",
+                got=x.shape,
+                mend="normalized_shape is the shape of one sample's last axes",
+            )
         )
     return tuple(range(x.ndim - len(lengths), x.ndim)), lengths
 

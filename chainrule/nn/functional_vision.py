@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from chainrule.core.graph import Node
+from chainrule.core.op import located
 from chainrule.core.ops import pooling, resampling
 from chainrule.core.ops import shape as shapes
 from chainrule.core.ops.arithmetic import where
@@ -62,11 +63,13 @@ def _conv(
     rank: int, x: Tensor, weight: Tensor, bias: Tensor | None, make: Callable[[Node], Node]
 ) -> Tensor:
     if weight.ndim != rank + 2:
-        raise ShapeError(
-            op=f"conv{rank}d",
-            expected=f"a weight with {rank + 2} axes",
-            got=weight.shape,
-            mend="(out, in / groups, *kernel)",
+        raise located(
+            ShapeError(
+                op=f"conv{rank}d",
+                expected=f"a weight with {rank + 2} axes",
+                got=weight.shape,
+                mend="(out, in / groups, *kernel)",
+            )
         )
     return wrap(_batched(x, rank, lambda node: _biased(make(node), bias)))
 
@@ -364,22 +367,26 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.
         OptionError: another mode than "constant".
     """
     if mode != "constant":
-        raise OptionError(name="padding mode", expected='"constant"', got=repr(mode), mend="")
+        raise located(
+            OptionError(name="padding mode", expected='"constant"', got=repr(mode), mend="")
+        )
     ends = list(pad)
     if len(ends) % 2 or len(ends) > 2 * x.ndim:
-        raise ShapeError(
-            op="pad",
-            expected=f"a pair of numbers for at most {x.ndim} axes, the last axis first",
-            got=tuple(ends),
-            mend="",
+        raise located(
+            ShapeError(
+                op="pad",
+                expected=f"a pair of numbers for at most {x.ndim} axes, the last axis first",
+                got=tuple(ends),
+                mend="",
+            )
         )
     before = [0] * (x.ndim - len(ends) // 2) + ends[-2::-2]
     after = [0] * (x.ndim - len(ends) // 2) + ends[-1::-2]
     starts = tuple(max(-a, 0) for a in before)
     stops = tuple(n - max(-b, 0) for n, b in zip(x.shape, after, strict=True))
     if any(b < a for a, b in zip(starts, stops, strict=True)):
-        raise ShapeError(
-            op="pad", expected="no more cut off than there is", got=tuple(ends), mend=""
+        raise located(
+            ShapeError(op="pad", expected="no more cut off than there is", got=tuple(ends), mend="")
         )
     cut = shapes.slice_(x.node, starts, stops)
     low, high = tuple(max(a, 0) for a in before), tuple(max(b, 0) for b in after)
@@ -397,11 +404,13 @@ def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
     """
     r = upscale_factor
     if r < 1 or x.ndim < 3 or x.shape[-3] % (r * r):
-        raise ShapeError(
-            op="pixel_shuffle",
-            expected=f"a number of channels that {r}^2 divides",
-            got=x.shape,
-            mend="",
+        raise located(
+            ShapeError(
+                op="pixel_shuffle",
+                expected=f"a number of channels that {r}^2 divides",
+                got=x.shape,
+                mend="",
+            )
         )
     *lead, channels, height, width = x.shape
     n = len(lead)

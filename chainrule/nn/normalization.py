@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from chainrule.core.dtype import as_dtype, default_dtype
+from chainrule.core.op import located
 from chainrule.errors import OptionError, ShapeError
 from chainrule.nn import functional_norm as functional
 from chainrule.nn.module import Buffer, Module, Parameter
@@ -209,11 +210,13 @@ class _RunningNorm(Module):
     def _check(self, x: Tensor) -> None:
         if x.ndim not in self.axes or x.shape[1] != self.num_features:
             wanted = " or ".join(map(str, self.axes))
-            raise ShapeError(
-                op=type(self).__name__,
-                expected=f"an input (batch, {self.num_features}, ...) with {wanted} axes",
-                got=x.shape,
-                mend=f"{type(self).__name__}({x.shape[1]})" if x.ndim in self.axes else "",
+            raise located(
+                ShapeError(
+                    op=type(self).__name__,
+                    expected=f"an input (batch, {self.num_features}, ...) with {wanted} axes",
+                    got=x.shape,
+                    mend=f"{type(self).__name__}({x.shape[1]})" if x.ndim in self.axes else "",
+                )
             )
 
     @property

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from chainrule.core.graph import Array, Node, Shape, TensorType
-from chainrule.core.op import PRODUCT, UNARY, Notation, Op, common_dtype, lift, register
+from chainrule.core.op import PRODUCT, UNARY, Notation, Op, common_dtype, lift, located, register
 from chainrule.core.ops.shape import flip, permute, reshape
 from chainrule.errors import OptionError, ShapeError
 
@@ -268,8 +268,13 @@ def per_axis(name: str, value: int | Sequence[int], rank: int, least: int = 1) -
     """One number for each spatial axis, from one number for all or one for each."""
     numbers = (value,) * rank if isinstance(value, int) else tuple(value)
     if len(numbers) != rank or any(number < least for number in numbers):
-        raise OptionError(
-            name=name, expected=f"a number from {least} up, or {rank} of them", got=value, mend=""
+        raise located(
+            OptionError(
+                name=name,
+                expected=f"a number from {least} up, or {rank} of them",
+                got=value,
+                mend="",
+            )
         )
     return numbers
 
@@ -302,16 +307,20 @@ def convolution(
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     if padding == "same":
         if strides != (1,) * rank:
-            raise OptionError(
-                name="padding",
-                expected='a number where the stride is not 1 ("same" needs stride 1)',
-                got='"same"',
-                mend="",
+            raise located(
+                OptionError(
+                    name="padding",
+                    expected='a number where the stride is not 1 ("same" needs stride 1)',
+                    got='"same"',
+                    mend="",
+                )
             )
         low, high = same_padding(w.shape[2:], dilations)
     elif isinstance(padding, str) and padding != "valid":
-        raise OptionError(
-            name="padding", expected='a number, "same" or "valid"', got=repr(padding), mend=""
+        raise located(
+            OptionError(
+                name="padding", expected='a number, "same" or "valid"', got=repr(padding), mend=""
+            )
         )
     else:
         low = high = per_axis("padding", 0 if isinstance(padding, str) else padding, rank, 0)
@@ -352,19 +361,23 @@ def transposed_convolution(
     paddings = per_axis("padding", padding, rank, 0)
     extra = per_axis("output_padding", output_padding, rank, 0)
     if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
-        raise OptionError(
-            name="output_padding",
-            expected="below the stride or the dilation",
-            got=output_padding,
-            mend="",
+        raise located(
+            OptionError(
+                name="output_padding",
+                expected="below the stride or the dilation",
+                got=output_padding,
+                mend="",
+            )
         )
     if groups < 1 or w.shape[0] % groups or x.ndim != w.ndim or x.shape[1] != w.shape[0]:
-        raise ShapeError(
-            op="transposed convolution",
-            expected=f"an input (batch, {w.shape[0]}, ...) with {rank} spatial axes, "
-            "its channels a multiple of the groups",
-            got=f"{x.shape} and groups={groups}",
-            mend="",
+        raise located(
+            ShapeError(
+                op="transposed convolution",
+                expected=f"an input (batch, {w.shape[0]}, ...) with {rank} spatial axes, "
+                "its channels a multiple of the groups",
+                got=f"{x.shape} and groups={groups}",
+                mend="",
+            )
         )
     before = tuple(
         (k - 1) * d - p for k, d, p in zip(w.shape[2:], dilations, paddings, strict=True)

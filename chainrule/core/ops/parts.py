@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule.core.dtype import int64
 from chainrule.core.graph import Node
-from chainrule.core.op import Notation, Op, normalize_dim, register, same_type
+from chainrule.core.op import Notation, Op, located, normalize_dim, register, same_type
 from chainrule.core.ops.arithmetic import cast, less_equal, where
 from chainrule.core.ops.reduction import sort
 from chainrule.core.ops.shape import broadcast_to, flip, iota, reshape, slice_, squeeze, unsqueeze
@@ -40,8 +40,8 @@ def top_k(x: Node, k: int, dim: int = -1, largest: bool = True) -> tuple[Node, N
     axis = normalize_dim("topk", dim, x.ndim)
     length = x.shape[axis] if x.ndim else 1
     if not 0 <= k <= length:
-        raise OptionError(
-            name="k", expected=f"between 0 and the {length} entries of the axis", got=k
+        raise located(
+            OptionError(name="k", expected=f"between 0 and the {length} entries of the axis", got=k)
         )
     values, order = sort(x, axis, descending=largest)
     if not x.ndim:
@@ -66,16 +66,18 @@ def split(x: Node, sizes: int | Sequence[int], dim: int = 0) -> tuple[Node, ...]
     length = x.shape[axis]
     if isinstance(sizes, int):
         if sizes < 1:
-            raise OptionError(name="split size", expected="at least 1", got=sizes)
+            raise located(OptionError(name="split size", expected="at least 1", got=sizes))
         lengths = [min(sizes, length - start) for start in range(0, length, sizes)] or [0]
     else:
         lengths = list(sizes)
     if sum(lengths) != length or min(lengths, default=0) < 0:
-        raise ShapeError(
-            op="split",
-            expected=f"sizes that sum to the {length} entries of axis {axis}",
-            got=tuple(lengths),
-            mend="",
+        raise located(
+            ShapeError(
+                op="split",
+                expected=f"sizes that sum to the {length} entries of axis {axis}",
+                got=tuple(lengths),
+                mend="",
+            )
         )
     starts = np.cumsum([0, *lengths]).tolist()
     return tuple(narrow(x, axis, a, n) for a, n in zip(starts, lengths, strict=False))
@@ -84,7 +86,7 @@ def split(x: Node, sizes: int | Sequence[int], dim: int = 0) -> tuple[Node, ...]
 def chunk(x: Node, chunks: int, dim: int = 0) -> tuple[Node, ...]:
     """At most ``chunks`` parts of equal size; the last may be smaller."""
     if chunks < 1:
-        raise OptionError(name="chunks", expected="at least 1", got=chunks)
+        raise located(OptionError(name="chunks", expected="at least 1", got=chunks))
     length = x.shape[normalize_dim("chunk", dim, x.ndim)]
     return split(x, max(-(-length // chunks), 1), dim)
 
@@ -98,11 +100,13 @@ def unbind(x: Node, dim: int = 0) -> tuple[Node, ...]:
 def repeat(x: Node, times: Sequence[int]) -> Node:
     """Copies side by side: ``times`` for each axis, new axes in front."""
     if len(times) < x.ndim or any(n < 0 for n in times):
-        raise ShapeError(
-            op="repeat",
-            expected=f"a number of copies for each of the {x.ndim} axes",
-            got=tuple(times),
-            mend="",
+        raise located(
+            ShapeError(
+                op="repeat",
+                expected=f"a number of copies for each of the {x.ndim} axes",
+                got=tuple(times),
+                mend="",
+            )
         )
     shape = (1,) * (len(times) - x.ndim) + x.shape
     pairs = list(zip(times, shape, strict=True))
@@ -127,6 +131,6 @@ def triu(x: Node, diagonal: int = 0) -> Node:
 def _reaches(x: Node, diagonal: int) -> Node:
     """Where the column is at most the row plus ``diagonal``."""
     if x.ndim < 2:
-        raise ShapeError(op="tril", expected="at least two axes", got=x.shape, mend="")
+        raise located(ShapeError(op="tril", expected="at least two axes", got=x.shape, mend=""))
     rows, columns = iota(x.shape[-2]), iota(x.shape[-1])
     return less_equal(columns, unsqueeze(rows + diagonal, 1))

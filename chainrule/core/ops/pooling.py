@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.core.dtype import int64
 from chainrule.core.graph import Array, Node, Shape, TensorType
-from chainrule.core.op import Joint, Notation, Op, floating, register, results
+from chainrule.core.op import Joint, Notation, Op, floating, located, register, results
 from chainrule.core.ops.arithmetic import cast, floor_divide, less, less_equal, logical_and
 from chainrule.core.ops.convolution import (
     CONVOLUTION,
@@ -63,18 +63,25 @@ def _options(
 ) -> tuple[Shape, Shape, Shape]:
     """Kernel, stride and padding of each axis, checked."""
     if x.ndim != rank + 2:
-        raise ShapeError(
-            op="pooling",
-            expected=f"an input (batch, channels, ...) with {rank} spatial axes",
-            got=x.shape,
-            mend="x.unsqueeze(0) adds a batch axis",
+        raise located(
+            ShapeError(
+                op="pooling",
+                expected=f"an input (batch, channels, ...) with {rank} spatial axes",
+                got=x.shape,
+                mend="x.unsqueeze(0) adds a batch axis",
+            )
         )
     sizes = per_axis("kernel_size", kernel, rank)
     moves = sizes if stride is None else per_axis("stride", stride, rank)
     zeros = per_axis("padding", padding, rank, 0)
     if any(2 * p > k for p, k in zip(zeros, sizes, strict=True)):
-        raise OptionError(
-            name="padding", expected=f"at most half the kernel size {sizes}", got=padding, mend=""
+        raise located(
+            OptionError(
+                name="padding",
+                expected=f"at most half the kernel size {sizes}",
+                got=padding,
+                mend="",
+            )
         )
     return sizes, moves, zeros
 
@@ -303,11 +310,13 @@ ADAPTIVE_AVG_POOL: Op = function(
 def _size(x: Node, size: int | Sequence[int | None], rank: int) -> Shape:
     """The output's length on each axis; None keeps the input's."""
     if x.ndim != rank + 2 or 0 in x.shape[2:]:
-        raise ShapeError(
-            op="adaptive pooling",
-            expected=f"an input (batch, channels, ...) with {rank} spatial axes that are not empty",
-            got=x.shape,
-            mend="x.unsqueeze(0) adds a batch axis",
+        raise located(
+            ShapeError(
+                op="adaptive pooling",
+                expected=f"an input (batch, channels, ...) with {rank} spatial axes, none empty",
+                got=x.shape,
+                mend="x.unsqueeze(0) adds a batch axis",
+            )
         )
     wanted = [size] * rank if isinstance(size, int) else list(size)
     for axis, length in enumerate(wanted[:rank]):

@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule.core.dtype import float32, int64
 from chainrule.core.graph import Node, Shape, TensorType
-from chainrule.core.op import Notation, Op
+from chainrule.core.op import Notation, Op, located
 from chainrule.core.ops.arithmetic import abs, cast, floor, maximum, minimum
 from chainrule.core.ops.functions import function
 from chainrule.core.ops.pooling import along
@@ -76,21 +76,27 @@ def interpolate(
     """
     rank = x.ndim - 2
     if mode != "nearest" and mode not in LINEAR_MODES:
-        raise OptionError(
-            name="mode",
-            expected=f'"nearest" or {", ".join(map(repr, LINEAR_MODES))}',
-            got=repr(mode),
-            mend="",
+        raise located(
+            OptionError(
+                name="mode",
+                expected=f'"nearest" or {", ".join(map(repr, LINEAR_MODES))}',
+                got=repr(mode),
+                mend="",
+            )
         )
     if rank < 1 or 0 in x.shape[2:] or (mode != "nearest" and rank != LINEAR_MODES.index(mode) + 1):
-        raise ShapeError(
-            op=f'interpolate (mode="{mode}")',
-            expected="a batch (batch, channels, ...) with as many spatial axes as the mode has",
-            got=x.shape,
-            mend='"linear" is for 1, "bilinear" for 2, "trilinear" for 3 spatial axes',
+        raise located(
+            ShapeError(
+                op=f'interpolate (mode="{mode}")',
+                expected="a batch (batch, channels, ...) with as many spatial axes as the mode has",
+                got=x.shape,
+                mend='"linear" is for 1, "bilinear" for 2, "trilinear" for 3 spatial axes',
+            )
         )
     if (size is None) == (scale_factor is None):
-        raise OptionError(name="size", expected="given, or scale_factor, but not both", got=size)
+        raise located(
+            OptionError(name="size", expected="given, or scale_factor, but not both", got=size)
+        )
     lengths, steps = _lengths(x.shape[2:], size, scale_factor)
     if mode == "nearest":
         return UPSAMPLE_NEAREST(x, size=lengths, steps=tuple(float(np.float32(s)) for s in steps))
@@ -113,10 +119,12 @@ def _lengths(
         factors = (factor,) * rank if isinstance(factor, int | float) else tuple(factor)
         lengths = tuple(int(n * f) for n, f in zip(spatial, factors, strict=False))
     if len(lengths) != rank or any(length < 1 for length in lengths):
-        raise OptionError(
-            name="size",
-            expected=f"{rank} numbers from 1 up",
-            got=size if factors is None else f"scale_factor={factor} of {spatial}",
+        raise located(
+            OptionError(
+                name="size",
+                expected=f"{rank} numbers from 1 up",
+                got=size if factors is None else f"scale_factor={factor} of {spatial}",
+            )
         )
     if factors is not None:
         return lengths, tuple(1 / f for f in factors)
