@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from chainrule.core.graph import Array, Graph
 from chainrule.errors import OptionError, closest
@@ -11,20 +11,13 @@ from chainrule.run import interpreter
 
 
 class Plan(Protocol):
-    """A graph made ready to run."""
+    """A graph made ready to run.
 
-    def __call__(self, inputs: Sequence[Array], variables: Sequence[Array]) -> list[Array]: ...
-
-
-@runtime_checkable
-class UpdatingPlan(Plan, Protocol):
-    """A plan that can read and write variables where they stand.
-
-    ``update(inputs)`` runs once and commits every write or, after an error, none; it returns the
-    outputs.
+    A plan may also have ``update(inputs) -> outputs``, which reads and writes the variables where
+    they stand: it commits every write or, after an error, none.
     """
 
-    def update(self, inputs: Sequence[Array]) -> list[Array]: ...
+    def __call__(self, inputs: Sequence[Array], variables: Sequence[Array]) -> list[Array]: ...
 
 
 def update(plan: Plan, graph: Graph, inputs: Sequence[Array]) -> list[Array]:
@@ -33,8 +26,9 @@ def update(plan: Plan, graph: Graph, inputs: Sequence[Array]) -> list[Array]:
     Returns:
         The outputs.
     """
-    if isinstance(plan, UpdatingPlan):
-        return plan.update(inputs)
+    in_place: Callable[[Sequence[Array]], list[Array]] | None = getattr(plan, "update", None)
+    if in_place is not None:
+        return in_place(inputs)
     results = plan(inputs, [variable.value for variable in graph.reads])
     for variable, array in zip(graph.writes, results[len(graph.outputs) :], strict=True):
         variable.commit(array)

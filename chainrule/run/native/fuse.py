@@ -2,9 +2,9 @@
 
 A group passes over the entries of one shape. It holds elementwise nodes of that shape, sums and
 maxima along its last axes, elementwise nodes on those, and perhaps the matrix product that all this
-follows. Nodes are looked at from the results backwards; a node joins the group that uses it unless
-another group, nearer to the inputs or at the same distance, uses it too. So no group ever waits for
-itself. The cut depends on the graph alone.
+follows. Nodes are looked at from the results backwards; a node joins a group that uses it, the one
+nearest to the inputs first, unless another group that uses it comes before that one: no group may
+wait for itself. The cut depends on the graph alone.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Group:
     Attributes:
         shape: the entries passed over.
         level: larger than that of every group that uses its results.
+        feeders: the groups whose results it uses.
         nodes: its nodes, the last first.
         split: how many leading axes make up the rows, where there are sums along rows.
         product: the matrix product whose entries it reads as they are made.
@@ -39,15 +40,36 @@ class Group:
 
     shape: Shape
     level: int
+    feeders: list[Group] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     split: int | None = None
     product: Node | None = None
     is_chain: bool = True
 
+    def waits_for(self, other: Group) -> bool:
+        """Whether the other has to run before this one."""
+        open_, seen = [self], {id(self)}
+        while open_:
+            for feeder in open_.pop().feeders:
+                if feeder is other:
+                    return True
+                if feeder.level < other.level and id(feeder) not in seen:
+                    seen.add(id(feeder))
+                    open_.append(feeder)
+        return False
+
+    def lift(self, level: int) -> None:
+        """Raise the level, and with it those of the groups before."""
+        if self.level < level:
+            self.level = level
+            for feeder in self.feeders:
+                feeder.lift(level + 1)
+
     @property
-    def row_shape(self) -> Shape:
-        """The shape of a value per row."""
-        assert self.split is not None
+    def row_shape(self) -> Shape | None:
+        """The shape of a value per row; None without rows."""
+        if self.split is None:
+            return None
         return self.shape[: self.split] + (1,) * (len(self.shape) - self.split)
 
     def is_row(self, node: Node) -> bool:
@@ -115,6 +137,9 @@ class Fusion:
             level = 1 + max((user.level for user in users.values()), default=0)
             group = self._started(node, level)
         self.of[node] = group
+        for user in users.values():
+            if user is not group and all(feeder is not group for feeder in user.feeders):
+                user.feeders.append(group)
         if is_result or len(users) > (group is users.get(id(group))) or not users:
             self.stored.add(node)
 
@@ -122,10 +147,10 @@ class Fusion:
         """A new group with this node alone."""
         if is_row_reduction(node):
             dims: Shape = node.attrs["dims"]
-            group = Group(node.inputs[0].shape, level, [node], split=dims[0])
+            group = Group(node.inputs[0].shape, level, nodes=[node], split=dims[0])
         else:
             chain = node.op.elementwise or node.op.name == "matmul"
-            group = Group(node.shape, level, [node], is_chain=chain)
+            group = Group(node.shape, level, nodes=[node], is_chain=chain)
             if node.op.name == "matmul":
                 group.nodes, group.product = [], node
             if node.op.elementwise and node.shape == ():
@@ -137,11 +162,13 @@ class Fusion:
         """The group that the node joins, if there is one."""
         if not self._fused:
             return None
-        users = sorted(users, key=lambda group: -group.level)
-        if users and (len(users) == 1 or users[0].level > users[1].level):
-            group = users[0]
+        for group in sorted(users, key=lambda group: -group.level):
+            others = [other for other in users if other is not group]
+            if not group.is_chain or any(group.waits_for(other) for other in others):
+                continue
             inside = [use for use in uses if self.of[use.user] is group]
-            if group.is_chain and self._joins(node, inside, group):
+            if self._joins(node, inside, group):
+                group.lift(1 + max((other.level for other in others), default=0))
                 return group
         if node.op.elementwise and node.shape == ():
             highest = max((user.level for user in users), default=0)
@@ -204,11 +231,16 @@ class Fusion:
                 node.attrs["dims"][0],
             ):
                 return False
-            split: int = node.attrs["dims"][0]
-        elif node.op.elementwise and group.split is not None and node.shape == group.row_shape:
+            split: int | None = node.attrs["dims"][0]
+        elif node.op.elementwise and node.shape == group.row_shape:
             split = group.split
+        elif node.op.elementwise and group.split is None and node.ndim == len(group.shape):
+            split = max((axis + 1 for axis, n in enumerate(node.shape) if n != 1), default=0)
+            if not split or node.shape[:split] != group.shape[:split]:
+                return False
         else:
             return False
+        assert split is not None
         cols = math.prod(group.shape[split:])
         if cols > WAITING_COLS or len(group.nodes) >= WAITING_VALUES or 0 in group.shape:
             return False

@@ -76,16 +76,22 @@ def _scatter(lowering: Lowering, node: Node, x: View, index: View, how: str) -> 
 
 def _gather(lowering: Lowering, node: Node) -> None:
     x, index = (lowering.packed(child) for child in node.inputs)
-    x = _trimmed(lowering, x, index.shape, node.attrs["dim"])
-    _entries(lowering, "gather", node, x, index, x.shape)
+    dim: int = node.attrs["dim"]
+    shape = _inside(x.shape, index.shape, dim)
+    if shape != x.shape:
+        x = lowering.gathered(x.slice((0,) * len(shape), (1,) * len(shape), shape))
+    outer, width = _sizes(shape, dim)
+    per_tile = max(1, _TILE // max(index.shape[dim] * width, 1))
+    numbers = [index.shape[dim], shape[dim], width, outer, per_tile]
+    tiles = -(-outer // per_tile) if index.size else 0
+    writes = [lowering.home(node), _errors(lowering)]
+    spec = ("gather", _spec(lowering, x, index))
+    lowering.tasks.append(task(spec, [x, index], writes, numbers, tiles, checks=True))
 
 
-def _trimmed(lowering: Lowering, x: View, shape: Shape, dim: int) -> View:
-    """x cut to the index's lengths on every axis but ``dim``."""
-    wanted = tuple(x.shape[i] if i == dim else n for i, n in enumerate(shape))
-    if wanted == x.shape:
-        return x
-    return lowering.gathered(x.slice((0,) * len(wanted), (1,) * len(wanted), wanted))
+def _inside(shape: Shape, index: Shape, dim: int) -> Shape:
+    """The part of a tensor that an index reaches: all along ``dim``, its own lengths elsewhere."""
+    return tuple(shape[axis] if axis == dim else n for axis, n in enumerate(index))
 
 
 def _gather_add(lowering: Lowering, node: Node) -> None:
@@ -93,30 +99,20 @@ def _gather_add(lowering: Lowering, node: Node) -> None:
     dim: int = node.attrs["dim"]
     y = lowering.home(node)
     lowering.fill(y, 0)
-    wanted = tuple(y.shape[i] if i == dim else n for i, n in enumerate(index.shape))
-    if wanted != y.shape:  # added in a smaller tensor, which is then set into the zeros
-        part = lowering.new(TensorType(wanted, y.dtype))
+    shape = _inside(y.shape, index.shape, dim)
+    part = y
+    if shape != y.shape:  # added in a smaller tensor, which is then set into the zeros
+        part = lowering.new(TensorType(shape, y.dtype))
         lowering.fill(part, 0)
-        _entries(lowering, "gather_add", node, g, index, wanted, part)
-        lowering.copy(part, y.slice((0,) * len(wanted), (1,) * len(wanted), wanted))
-        return
-    _entries(lowering, "gather_add", node, g, index, wanted)
-
-
-def _entries(
-    lowering: Lowering, name: str, node: Node, x: View, index: View, shape: Shape,
-    into: View | None = None,
-) -> None:  # fmt: skip
-    """``shape`` is that of the tensor that is addressed."""
-    dim: int = node.attrs["dim"]
     outer, width = _sizes(shape, dim)
-    y = into or lowering.home(node)
     numbers = [index.shape[dim], shape[dim], width]
+    spec = ("gather_add", _spec(lowering, g, index))
     tiles = outer if index.size else 0
-    writes = [y, _errors(lowering)]
-    made = task((name, _spec(lowering, x, index)), [x, index], writes, numbers, tiles, checks=True)
-    made.reads.append(y.buffer)
+    made = task(spec, [g, index], [part, _errors(lowering)], numbers, tiles, checks=True)
+    made.reads.append(part.buffer)
     lowering.tasks.append(made)
+    if part is not y:
+        lowering.copy(part, y.slice((0,) * len(shape), (1,) * len(shape), shape))
 
 
 def _random(lowering: Lowering, node: Node) -> None:

@@ -122,32 +122,40 @@ def scatter(module: Module, name: str, spec: IndexSpec) -> None:
 def gather(module: Module, name: str, spec: IndexSpec) -> None:
     """y[a, i, c] = x[a, index[a, i, c], c]: entries, each from its own row.
 
-    Arguments: x, index, y, errors; indices along the axis, its length, entries after it. A tile is
-    one a.
+    Arguments: x, index, y, errors; indices along the axis, its length, entries after it, how many a
+    there are, and how many in a tile.
     """
-    call, inside = _entries(module, name)
+    call = Call(module, name)
     fn = call.fn
-    x, index, y, errors, count, size, width = inside
-    x = x.at(call.tile * (size * width), spec.dtype)
-    first = call.tile * (count * width)
-    index, y = index.at(first, IN_MEMORY[spec.places]), y.at(first, spec.dtype)
+    x, index, y, errors = (call.tensor() for _ in range(4))
+    count, size, width, outer, per_tile = (call.number() for _ in range(5))
+    first = call.tile * per_tile
 
-    def one(i: Value) -> None:
-        place = _checked(index.load(IN_MEMORY[spec.places], i), spec.places, size, errors)
-        y.store(x.load(spec.dtype, place * width + i % width), i)
+    def row(a: Value) -> None:
+        line = x.at(a * (size * width), spec.dtype)
+        start = a * (count * width)
 
-    fn.loop(0, count * width, 1, (), one)
+        def one(i: Value) -> None:
+            number = index.load(IN_MEMORY[spec.places], start + i)
+            place = _checked(number, spec.places, size, errors)
+            y.store(line.load(spec.dtype, place * width + i % width), start + i)
+
+        fn.loop(0, count * width, 1, (), one)
+
+    fn.loop(first, fn.minimum(first + per_tile, outer), 1, (), row)
     fn.ret()
 
 
 def gather_add(module: Module, name: str, spec: IndexSpec) -> None:
     """y[a, index[a, i, c], c] += x[a, i, c] in the order of i; y is filled before.
 
-    Arguments as of :func:`gather`.
+    Arguments: x, index, y, errors; indices along the axis, its length, entries after it. A tile is
+    one a.
     """
-    call, inside = _entries(module, name)
+    call = Call(module, name)
     fn = call.fn
-    x, index, y, errors, count, size, width = inside
+    x, index, y, errors = (call.tensor() for _ in range(4))
+    count, size, width = (call.number() for _ in range(3))
     y = y.at(call.tile * (size * width), spec.dtype)
     first = call.tile * (count * width)
     index, x = index.at(first, IN_MEMORY[spec.places]), x.at(first, spec.dtype)
@@ -159,9 +167,3 @@ def gather_add(module: Module, name: str, spec: IndexSpec) -> None:
 
     fn.loop(0, count * width, 1, (), one)
     fn.ret()
-
-
-def _entries(module: Module, name: str) -> tuple[Call, list[Value]]:
-    call = Call(module, name)
-    tensors = [call.tensor() for _ in range(4)]
-    return call, [*tensors, *(call.number() for _ in range(3))]
