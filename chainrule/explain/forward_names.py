@@ -42,6 +42,7 @@ ROLES: dict[str, dict[int, str]] = {
     "group_norm": {1: "gamma", 2: "beta"},
     "layer_norm": {1: "gamma", 2: "beta"},
     "rms_norm": {1: "gamma"},
+    "take": {0: "E"},
 }
 _PRODUCTS = ("convolution", "matmul")
 
@@ -87,8 +88,9 @@ class ForwardNames:
         self._steps = steps_of(names.recording)
         self._layer_of: dict[Node, int] = {}
         self._others = 0
-        # One layer for each set of parameters, however often it is used.
+        # One layer for each set of parameters, however often it is used, in the program's order.
         sets = [self._parameters(node) for node in self._steps if _is_affine(node)]
+        sets.sort(key=lambda parameters: [node.serial for node in parameters])
         numbers = {key: number for number, key in enumerate(dict.fromkeys(sets), 1)}
         self._number = numbers if len(numbers) > 1 else dict.fromkeys(numbers, 0)
 

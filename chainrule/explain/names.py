@@ -105,8 +105,8 @@ def _joined(subscripts: tuple[int, ...]) -> str:
 
 
 def _entry_letter(base: str) -> str:
-    """Matrices are capital, their entries are not: w of W, m_w of m_W."""
-    return base.replace("W", "w")
+    """Matrices are capital, their entries are not: w of W, m_w of m_W, e of E."""
+    return base.replace("W", "w").replace("E", "e")
 
 
 def _greek(letter: str) -> str:
