@@ -8,6 +8,8 @@ from chainrule.models.bert import (
     BertForSequenceClassification,
     BertModel,
 )
+from chainrule.models.char_rnn import CharRNN
+from chainrule.models.forecaster import Forecaster, persistence, skill, windows
 from chainrule.models.gpt import GPT2Config, GPT2LMHeadModel, GPT2Model
 from chainrule.models.mlp import mlp
 from chainrule.models.perceptron import Perceptron
@@ -19,6 +21,8 @@ __all__ = [
     "BertForMaskedLM",
     "BertForSequenceClassification",
     "BertModel",
+    "CharRNN",
+    "Forecaster",
     "GPT2Config",
     "GPT2LMHeadModel",
     "GPT2Model",
@@ -27,5 +31,8 @@ __all__ = [
     "Summary",
     "Translator",
     "mlp",
+    "persistence",
+    "skill",
     "summary",
+    "windows",
 ]

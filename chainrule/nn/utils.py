@@ -1,4 +1,4 @@
-"""Changes to gradients between ``backward()`` and ``step()``."""
+"""Changes to gradients between ``backward()`` and ``step()``; ``rnn``: sequences of all lengths."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from chainrule.core.dtype import default_dtype
 from chainrule.core.graph import Variable
 from chainrule.core.op import constant
 from chainrule.core.ops import arithmetic, functions, reduction
+from chainrule.nn import packing as rnn
 from chainrule.tensor.state import current
 from chainrule.tensor.tensor import Tensor, wrap
 from chainrule.tensor.variable import VariableTensor
@@ -15,6 +16,7 @@ from chainrule.tensor.variable import VariableTensor
 __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
+    "rnn",
 ]
 
 
