@@ -42,6 +42,7 @@ ROLES: dict[str, dict[int, str]] = {
     "group_norm": {1: "gamma", 2: "beta"},
     "layer_norm": {1: "gamma", 2: "beta"},
     "rms_norm": {1: "gamma"},
+    "embedding": {1: "E"},
     "take": {0: "E"},
 }
 _PRODUCTS = ("convolution", "matmul")
