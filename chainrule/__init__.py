@@ -36,6 +36,7 @@ from chainrule.tensor.transforms import function, grad, gradcheck, no_grad, valu
 
 if TYPE_CHECKING:
     from chainrule import data as data
+    from chainrule import formats as formats
     from chainrule import nn as nn
     from chainrule import optim as optim
     from chainrule.explain.document import explain as explain
@@ -70,7 +71,7 @@ __all__ += _functions.__all__
 __all__ += _products.__all__
 
 # Packages that are imported when first asked for, so that ``import chainrule`` stays cheap.
-_PACKAGES = ("data", "explain", "models", "nn", "optim", "train")
+_PACKAGES = ("data", "explain", "formats", "models", "nn", "optim", "train")
 
 
 def __getattr__(name: str) -> Any:

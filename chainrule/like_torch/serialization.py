@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule import formats
 from chainrule.errors import CheckpointError
 from chainrule.nn import Module
 from chainrule.optim import Optimizer
@@ -39,7 +40,7 @@ def save(obj: Any, f: str | os.PathLike[str]) -> None:
 
 
 def load(f: str | os.PathLike[str], map_location: Any = None, *, weights_only: bool = True) -> Any:
-    """What :func:`save` wrote; arrays come back as tensors.
+    """What :func:`save` wrote, or PyTorch; arrays come back as tensors.
 
     Args:
         f: the path.
@@ -47,21 +48,13 @@ def load(f: str | os.PathLike[str], map_location: Any = None, *, weights_only: b
         weights_only: accepted; code is never loaded.
 
     Raises:
-        CheckpointError: no such file, a damaged one, or one that ``save`` did not write.
+        CheckpointError: no such file, a damaged one, or one with more in it than plain data.
     """
     if isinstance(map_location, str | Device):
         require_cpu(map_location)
     path = _path(f)
     if _begins(path, b"PK\x03\x04") or _begins(path, b"\x80"):
-        raise CheckpointError(
-            path=path,
-            problem="it was written by PyTorch, as a pickle, which can run any code when loaded",
-            problem_zh="它由 PyTorch 以 pickle 格式写成,加载时可能运行任意代码",
-            mend="in PyTorch, write it with safetensors.torch.save_file(model.state_dict(), path), "
-            "and read it with safetensors.numpy.load_file(path)",
-            mend_zh="在 PyTorch 中用 safetensors.torch.save_file(model.state_dict(), path) 保存,"
-            "再用 safetensors.numpy.load_file(path) 读取",
-        )
+        return _tensors(formats.read(path))  # PyTorch wrote it
     state = load_checkpoint(path)
     return _tensors(state[_WHOLE] if state.keys() == {_WHOLE} else state)
 

@@ -12,9 +12,23 @@ from chainrule.optim.adaptive import (
     RMSprop,
     accumulate,
 )
+from chainrule.optim.averaging import ExponentialMovingAverage
 from chainrule.optim.optimizer import Group, Optimizer
 from chainrule.optim.optimizers import SGD, Adam, AdamW
-from chainrule.optim.schedules import constant, cosine, step_decay
+from chainrule.optim.plateau import ReduceOnPlateau
+from chainrule.optim.schedules import (
+    constant,
+    cosine,
+    exponential,
+    linear,
+    multi_step,
+    one_cycle,
+    polynomial,
+    sequential,
+    step_decay,
+    warm_restarts,
+    warm_up,
+)
 
 __all__ = [
     "SGD",
@@ -23,14 +37,24 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "ExponentialMovingAverage",
     "Group",
     "Lion",
     "NAdam",
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "ReduceOnPlateau",
     "accumulate",
     "constant",
     "cosine",
+    "exponential",
+    "linear",
+    "multi_step",
+    "one_cycle",
+    "polynomial",
+    "sequential",
     "step_decay",
+    "warm_restarts",
+    "warm_up",
 ]

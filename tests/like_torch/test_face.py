@@ -235,7 +235,7 @@ def test_clip_grad_norm_knows_only_the_euclidean() -> None:
         (nn, "Linaer", "did you mean Linear?"),
         (F, "grid_sample", "torch.nn.functional.grid_sample"),
         (torch.optim, "LBFGS", "Adam"),
-        (torch.optim.lr_scheduler, "OneCycleLR", "torch.optim.lr_scheduler.OneCycleLR"),
+        (torch.optim.lr_scheduler, "CyclicLR", "torch.optim.lr_scheduler.CyclicLR"),
         (torch.vision, "models", "torchvision.models"),
     ],
 )
@@ -253,7 +253,7 @@ def test_missing_names_say_what_to_use(owner: Any, name: str, says: str) -> None
         ("from chainrule.like_torch.cuda.amp import GradScaler", "torch.cuda.amp"),
         ("from chainrule.like_torch.nn import DataParallel", "the model itself"),
         ("from chainrule.like_torch.nn.functional import grid_sample", "grid_sample"),
-        ("from chainrule.like_torch.optim.lr_scheduler import OneCycleLR", "OneCycleLR"),
+        ("from chainrule.like_torch.optim.lr_scheduler import CyclicLR", "CyclicLR"),
         ("from chainrule.like_torch.utils.tensorboard import SummaryWriter", "metrics.jsonl"),
         ("from chainrule.like_torch.vision import models", "torchvision.models"),
     ],

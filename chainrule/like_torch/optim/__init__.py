@@ -4,8 +4,31 @@ from __future__ import annotations
 
 from chainrule.like_torch.missing import refuse
 from chainrule.like_torch.optim import lr_scheduler
-from chainrule.optim import SGD, Adam, AdamW, Optimizer
+from chainrule.optim import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    NAdam,
+    Optimizer,
+    RAdam,
+    RMSprop,
+)
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "lr_scheduler",
+]
 
 __getattr__ = refuse(__name__)
