@@ -237,16 +237,18 @@ class MultiheadAttention(Module):
         return output, weights if need_weights else None
 
     def _projected(self, *inputs: Tensor) -> list[Tensor]:
-        """Query, key and value, each (batch, heads, length, head_dim)."""
-        if self.in_proj_weight is not None and inputs[0] is inputs[1] is inputs[2]:
-            self._check("query", inputs[0], self.embed_dim)
-            packed = functional.linear(inputs[0], self.in_proj_weight, self.in_proj_bias)
-            return [self._heads(part) for part in _thirds(packed, -1)]
+        """Query, key and value, each (batch, heads, length, head_dim).
+
+        Three products even where the three are one tensor: so Q, K and V stand in a derivation.
+        """
+        weights: Sequence[Tensor | None] = (
+            self.q_proj_weight,
+            self.k_proj_weight,
+            self.v_proj_weight,
+        )
         if self.in_proj_weight is not None:
-            weights: Sequence[Tensor | None] = _thirds(self.in_proj_weight, 0)
-        else:
-            weights = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
-        biases = [None] * 3 if self.in_proj_bias is None else _thirds(self.in_proj_bias, 0)
+            weights = _thirds(self.in_proj_weight)
+        biases = [None] * 3 if self.in_proj_bias is None else _thirds(self.in_proj_bias)
         made = []
         for name, x, weight, bias in zip(
             ("query", "key", "value"), inputs, weights, biases, strict=True
@@ -310,10 +312,10 @@ def causal_mask(queries: int, keys: int) -> Tensor:
     return wrap(attention.causal_mask(queries, keys))
 
 
-def _thirds(x: Tensor, dim: int) -> list[Tensor]:
-    size = x.shape[dim] // 3
-    parts = [slice(i * size, (i + 1) * size) for i in range(3)]
-    return [x[..., part] if dim == -1 else x[part] for part in parts]
+def _thirds(x: Tensor) -> list[Tensor]:
+    """The rows of the query, of the key and of the value."""
+    size = x.shape[0] // 3
+    return [x[i * size : (i + 1) * size] for i in range(3)]
 
 
 def _joined(masks: Sequence[Tensor], extra: int, like: Tensor) -> Tensor | None:

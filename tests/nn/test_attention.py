@@ -84,7 +84,7 @@ def test_other_widths(bias: bool) -> None:
 
 @pytest.mark.parametrize("mask", [None, LATER[:, :L], ADDED[:, :L]])
 def test_self_attention(mask: Any) -> None:
-    """One tensor for all three: one product."""
+    """One tensor for all three."""
 
     def call(module: Any, x: Any) -> Any:
         chosen = None if mask is None else library(module).tensor(mask)
