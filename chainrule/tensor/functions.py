@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.core.dtype import as_dtype, default_dtype, float64, int64
 from chainrule.core.graph import Node
 from chainrule.core.op import Op, as_node
-from chainrule.core.ops import arithmetic, functions, linear, random, reduction, shape
+from chainrule.core.ops import arithmetic, functions, linear, parts, random, reduction, shape
 from chainrule.tensor.state import random_node
 from chainrule.tensor.tensor import Tensor, _spread, apply, need_node, tensor, wrap
 
@@ -18,6 +18,7 @@ __all__ = [
     "full", "zeros", "ones", "zeros_like", "ones_like", "full_like", "arange", "linspace",
     "eye", "rand", "randn", "rand_like", "randn_like", "randint", "randperm", "where",
     "maximum", "minimum", "max", "min", "clamp", "sort", "argsort", "cat", "concat", "stack",
+    "split", "chunk", "unbind", "topk", "cumsum", "tril", "triu", "masked_fill",
     "one_hot", "exp", "log", "log1p", "expm1", "sqrt", "square", "abs", "sign", "sin", "cos",
     "tanh", "erf", "floor", "ceil", "round", "sigmoid", "relu", "isnan", "softmax",
     "log_softmax", "pow", "matmul", "mm", "dot", "sum", "mean", "var", "std", "argmax",
@@ -201,12 +202,38 @@ def sort(x: Tensor, dim: int = -1, descending: bool = False) -> MaxResult:
     return MaxResult(wrap(values), wrap(order))
 
 
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> MaxResult:
+    """The k largest (or smallest) entries along an axis, always in order."""
+    values, order = parts.top_k(x.node, k, dim, largest)
+    return MaxResult(wrap(values), wrap(order))
+
+
+def cumsum(x: Tensor, dim: int) -> Tensor:
+    """y_i = x_0 + ... + x_i along an axis."""
+    return x.cumsum(dim)
+
+
 def argsort(x: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
     """Where the entries in order come from."""
     return sort(x, dim, descending).indices
 
 
-# ---------------------------------------------------------------------------------- joining
+def tril(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Zeros above a diagonal of the last two axes."""
+    return x.tril(diagonal)
+
+
+def triu(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Zeros below a diagonal of the last two axes."""
+    return x.triu(diagonal)
+
+
+def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """``value`` where the mask is true, ``x`` elsewhere."""
+    return x.masked_fill(mask, value)
+
+
+# ------------------------------------------------------------------- joining and parting
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -220,6 +247,21 @@ concat = cat
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
     return wrap(shape.stack([x.node for x in tensors], dim))
+
+
+def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Parts along an axis: of one size (the last may be smaller), or of the sizes listed."""
+    return x.split(split_size, dim)
+
+
+def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most ``chunks`` parts of equal size along an axis; the last may be smaller."""
+    return x.chunk(chunks, dim)
+
+
+def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """Every slice along an axis, without that axis."""
+    return x.unbind(dim)
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:

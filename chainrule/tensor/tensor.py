@@ -23,7 +23,7 @@ from chainrule.core.graph import (
 )
 from chainrule.core.op import OPS, Op, input
 from chainrule.core.operators import Operators
-from chainrule.core.ops import arithmetic, functions, linear, reduction, shape
+from chainrule.core.ops import arithmetic, functions, linear, parts, reduction, shape
 from chainrule.errors import (
     BackwardError,
     DTypeError,
@@ -480,6 +480,38 @@ class Tensor(Operators):
         """``y[i, j] = x[i, index[i, j]]`` for dim 1, and alike for other axes."""
         return wrap(shape.gather(self.node, dim, index.node))
 
+    def narrow(self, dim: Any, start: Any, length: Any) -> Tensor:
+        """The entries ``start`` to before ``start + length`` along an axis."""
+        return wrap(parts.narrow(self.node, dim, start, length))
+
+    def split(self, split_size: Any, dim: Any = 0) -> tuple[Tensor, ...]:
+        """Parts along an axis: of one size (the last may be smaller), or of the sizes listed."""
+        return tuple(wrap(part) for part in parts.split(self.node, split_size, dim))
+
+    def chunk(self, chunks: Any, dim: Any = 0) -> tuple[Tensor, ...]:
+        """At most ``chunks`` parts of equal size along an axis; the last may be smaller."""
+        return tuple(wrap(part) for part in parts.chunk(self.node, chunks, dim))
+
+    def unbind(self, dim: Any = 0) -> tuple[Tensor, ...]:
+        """Every slice along an axis, without that axis."""
+        return tuple(wrap(part) for part in parts.unbind(self.node, dim))
+
+    def repeat(self, *times: Any) -> Tensor:
+        """Copies side by side: ``times`` for each axis, new axes in front."""
+        return wrap(parts.repeat(self.node, _spread(times)))
+
+    def tril(self, diagonal: Any = 0) -> Tensor:
+        """Zeros above a diagonal of the last two axes."""
+        return wrap(parts.tril(self.node, diagonal))
+
+    def triu(self, diagonal: Any = 0) -> Tensor:
+        """Zeros below a diagonal of the last two axes."""
+        return wrap(parts.triu(self.node, diagonal))
+
+    def masked_fill(self, mask: Tensor, value: Any) -> Tensor:
+        """``value`` where the mask is true, this tensor elsewhere."""
+        return apply(arithmetic.where, mask, value, self)
+
     # ------------------------------------------------------------------ reductions
 
     def sum(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
@@ -529,6 +561,16 @@ class Tensor(Operators):
     def argmin(self, dim: Any = None, keepdim: Any = False) -> Tensor:
         """The position of the first smallest entry."""
         return wrap(reduction.argmin(self.node, dim, keepdim))
+
+    def cumsum(self, dim: Any) -> Tensor:
+        """y_i = x_0 + ... + x_i along an axis."""
+        return wrap(parts.cumsum(self.node, dim))
+
+    def topk(self, k: Any, dim: Any = -1, largest: Any = True, sorted: Any = True) -> Any:
+        """The k largest (or smallest) entries along an axis, in order: values and indices."""
+        from chainrule.tensor.functions import topk
+
+        return topk(self, k, dim, largest)
 
     def any(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
         """Whether some entry is not 0."""

@@ -55,6 +55,15 @@ def top_k(x: Node, k: int, dim: int = -1, largest: bool = True) -> tuple[Node, N
 def narrow(x: Node, dim: int, start: int, length: int) -> Node:
     """The entries ``start`` to before ``start + length`` along an axis."""
     axis = normalize_dim("narrow", dim, x.ndim)
+    if not 0 <= start <= start + length <= x.shape[axis]:
+        raise located(
+            ShapeError(
+                op="narrow",
+                expected=f"a part of the {x.shape[axis]} entries of axis {axis}",
+                got=f"start {start}, length {length}",
+                mend="",
+            )
+        )
     starts = tuple(start if i == axis else 0 for i in range(x.ndim))
     stops = tuple(start + length if i == axis else n for i, n in enumerate(x.shape))
     return slice_(x, starts, stops)
