@@ -28,6 +28,7 @@ from chainrule.nn.convolution import (
     Upsample,
     ZeroPad2d,
 )
+from chainrule.nn.ctc import CTCLoss
 from chainrule.nn.embedding import Embedding, EmbeddingBag
 from chainrule.nn.layers import Dropout, Flatten, Identity, Linear
 from chainrule.nn.losses import (
@@ -103,6 +104,7 @@ __all__ = [
     "Conv2d",
     "ConvTranspose1d",
     "ConvTranspose2d",
+    "CTCLoss",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout1d",

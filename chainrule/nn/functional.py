@@ -35,6 +35,7 @@ from chainrule.nn.functional_activations import (
     threshold,
 )
 from chainrule.nn.functional_attention import rotary_embedding, scaled_dot_product_attention
+from chainrule.nn.functional_ctc import ctc_loss
 from chainrule.nn.functional_embedding import embedding, embedding_bag
 from chainrule.nn.functional_norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from chainrule.nn.functional_vision import (
@@ -75,6 +76,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
