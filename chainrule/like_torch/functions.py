@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.tensor import functions as base
+from chainrule.tensor import products
 from chainrule.tensor.functions import *  # noqa: F403
+from chainrule.tensor.products import *  # noqa: F403
 from chainrule.tensor.tensor import Tensor, tensor
 
 __all__ = [
@@ -17,9 +19,10 @@ __all__ = [
     "numel", "clone", "detach", "amax", "amin", "all", "any", "norm", "clip", "mul", "multiply",
     "div", "divide", "true_divide", "remainder", "floor_divide", "eq", "ne", "lt", "le", "gt",
     "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "isfinite", "count_nonzero",
-    "outer", "bmm", "mv", "add", "sub", "neg", "equal", "is_tensor", "isclose",
+    "outer", "mv", "add", "sub", "neg", "equal", "is_tensor", "isclose",
 ]  # fmt: skip
 __all__ += base.__all__
+__all__ += products.__all__
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -77,7 +80,7 @@ ge = _operator(operator.ge, "ge")
 logical_and = _operator(operator.and_, "logical_and")
 logical_or = _operator(operator.or_, "logical_or")
 logical_xor = _operator(operator.xor, "logical_xor")
-bmm = mv = base.matmul
+mv = base.matmul
 
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Any:
