@@ -17,7 +17,8 @@ from chainrule.tensor.tensor import Tensor, need_node, wrap
 
 __all__ = ["ctc_loss"]
 
-_NEVER = -float("inf")
+# ln of a probability of 0: finite, so that nothing becomes inf - inf.
+_NEVER = -1e30
 
 
 def ctc_loss(
@@ -66,9 +67,10 @@ def ctc_loss(
     labels = _padded(wrap(need_node(targets)), counts, batch)
     spelled = _with_blanks(labels, blank)
     scores = log_probs.gather(2, spelled.unsqueeze(0).expand(time, *spelled.shape))
+    scores = where(scores < _NEVER, _NEVER, scores)
     losses = -_forward(scores, _skips(spelled, blank), steps, counts)
-    if zero_infinity:
-        losses = where(losses == float("inf"), 0.0, losses)
+    impossible = 0.0 if zero_infinity else float("inf")
+    losses = where(losses > -_NEVER / 2, impossible, losses)
     if reduction == "none":
         return losses.squeeze(0) if single else losses
     if reduction == "sum":
@@ -133,9 +135,6 @@ def _forward(scores: Tensor, skips: Tensor, steps: Tensor, counts: Tensor) -> Te
 
 
 def _log_of_sum(x: Tensor) -> Tensor:
-    """ln of the sum of exp over the first axis; -inf, and no gradient, where all are -inf."""
+    """ln of the sum of exp over the first axis."""
     top = x.amax(0).detach()
-    top = where(top == _NEVER, 0.0, top)
-    total = (x - top).exp().sum(0)
-    nothing = total == 0
-    return where(nothing, _NEVER, where(nothing, 1.0, total).log() + top)
+    return (x - top).exp().sum(0).log() + top

@@ -62,6 +62,16 @@ class Scaled(nn.Module):
         return self.layer(x * self.scale)
 
 
+class Spelled(nn.Module):
+    """CTC of a sequence of two steps and one label."""
+
+    reduction = "mean"
+
+    def forward(self, scores: Any, label: Any) -> Any:
+        loss = nn.CTCLoss(reduction=self.reduction)
+        return loss(scores.log_softmax(-1), label, [2], [1])
+
+
 IMAGE = (1, 2, 4, 4)
 SERIES = (1, 2, 5)
 WORDS = (2, 3, 4)
@@ -167,6 +177,7 @@ PROBABILITIES, SCORES, CLASSES = (2, 3), (2, 3), (2,)
 LOSSES: dict[str, tuple[Make, Any]] = {
     "BCELoss": (nn.BCELoss, np.full((2, 3), 0.3)),
     "BCEWithLogitsLoss": (nn.BCEWithLogitsLoss, np.full((2, 3), 0.3)),
+    "CTCLoss": (Spelled, np.array([2])),
     "CrossEntropyLoss": (nn.CrossEntropyLoss, np.array([2, 0])),
     "L1Loss": (nn.L1Loss, np.full((2, 3), 0.3)),
     "MSELoss": (nn.MSELoss, np.full((2, 3), 0.3)),

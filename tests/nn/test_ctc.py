@@ -81,6 +81,22 @@ def test_impossible_labels_cost_infinity_and_teach_nothing() -> None:
     assert not scores.grad.numpy().any()
 
 
+def test_probabilities_of_zero() -> None:
+    log_probs = normal(5, 2, 4) - 1
+    log_probs[1:3, :, 0] = -np.inf
+    log_probs[:, 1, 2] = -np.inf
+    labels, steps, counts = np.array([[1, 2], [1, 2]]), np.array([5, 5]), np.array([2, 2])
+    ours, theirs = (
+        loss(kind(log_probs), kind(labels), kind(steps), kind(counts), reduction="none")
+        for loss, kind in [
+            (nn.functional.ctc_loss, cr.tensor),
+            (torch.nn.functional.ctc_loss, torch.tensor),
+        ]
+    )
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-9)
+    assert ours.numpy()[1] == np.inf
+
+
 def test_the_derivative_is_its_own_as_well() -> None:
     """Of log_probs themselves, where PyTorch's is not the derivative of its value."""
     targets, steps, counts = cr.tensor(LABELS), [6, 5, 4], [3, 2, 1]
