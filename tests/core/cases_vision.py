@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from oracle import Case
-from samples import INF, NAN, between, grid, normal, truth, whole
+from samples import INF, NAN, SHAPES, SPECIAL, between, grid, normal, truth, whole
 from torch.nn import functional as F
 
 from chainrule.core.op import pick
 from chainrule.core.ops import normalization, parts, pooling, resampling
+from chainrule.core.ops.angles import atan
 from chainrule.core.ops.convolution import convolution, transposed_convolution
 
 CASES: dict[str, list[Case]] = {}
@@ -331,3 +332,8 @@ CASES["rms_norm"] = [
     _rms(normal(0, 3), 1, 1e-5),
 ]
 SPECIALS["rms_norm"] = [_rms(ODD_ROWS, 1, 1e-5)]
+
+# ------------------------------------------------------------------------------ angles
+
+CASES["atan"] = [Case(atan, torch.atan, (normal(*shape),)) for shape in SHAPES]
+SPECIALS["atan"] = [Case(atan, torch.atan, (SPECIAL,))]

@@ -2,12 +2,14 @@
 
 from chainrule.core.ops import (
     activations,
+    angles,
     arithmetic,
     attention,
     convolution,
     embedding,
     functions,
     linear,
+    losses,
     normalization,
     parts,
     pooling,
@@ -21,12 +23,14 @@ from chainrule.core.ops import (
 
 __all__ = [
     "activations",
+    "angles",
     "arithmetic",
     "attention",
     "convolution",
     "embedding",
     "functions",
     "linear",
+    "losses",
     "normalization",
     "parts",
     "pooling",

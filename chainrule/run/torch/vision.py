@@ -1,4 +1,4 @@
-"""How PyTorch computes convolution and pooling."""
+"""How PyTorch computes convolution, pooling and what else networks for images need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from chainrule.core.graph import Shape
 from chainrule.core.ops.convolution import spread_length
-from chainrule.run.torch.table import row
+from chainrule.run.torch.table import ROWS, row
 
 
 def _padded(x: Tensor, low: Shape, high: Shape, spread: Shape, fill: float = 0) -> Tensor:
@@ -76,3 +76,6 @@ def _adaptive_max_pool(x: Tensor, *, size: Shape) -> tuple[Tensor, Tensor]:
 @row("cumsum")
 def _cumsum(x: Tensor, *, dim: int) -> Tensor:
     return x.cumsum(dim, dtype=x.dtype)
+
+
+ROWS["atan"] = torch.atan
