@@ -9,6 +9,7 @@ import cases_activations
 import cases_arithmetic
 import cases_attention
 import cases_functions
+import cases_losses
 import cases_random
 import cases_recurrent
 import cases_shape
@@ -29,6 +30,7 @@ _FAMILIES = (
     cases_attention,
     cases_vision,
     cases_activations,
+    cases_losses,
 )
 
 # Smooth points (at least 1e-2 from a kink), odd shapes, broadcasting, negative axes, no entries.

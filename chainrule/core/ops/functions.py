@@ -363,7 +363,7 @@ def check_reduction(reduction: str) -> None:
         )
 
 
-def _loss_type(prediction: TensorType, *rest: TensorType, reduction: str) -> TensorType:
+def loss_type(prediction: TensorType, *rest: TensorType, reduction: str) -> TensorType:
     check_reduction(reduction)
     return prediction if reduction == "none" else TensorType((), prediction.dtype)
 
@@ -382,7 +382,7 @@ def per_entry(g: Node, x: Node, reduction: str) -> Node:
     return broadcast_to(g / x.size if reduction == "mean" else g, x.shape)
 
 
-def _paired(op: Op, prediction: Node, target: Node) -> tuple[Node, ...]:
+def paired(op: Op, prediction: Node, target: Node) -> tuple[Node, ...]:
     """A prediction and a target of one shape: broadcasting here is nearly always a mistake."""
     if prediction.shape != target.shape:
         raise ShapeError(
@@ -402,8 +402,8 @@ def loss(name: str, body: Rule, derivative: Derivative, notation: Notation, *haz
         derivative,
         notation,
         *hazards,
-        infer=_loss_type,
-        operands=_paired,
+        infer=loss_type,
+        operands=paired,
         arity=2,
     )
 
@@ -516,7 +516,7 @@ def _last_to(x: Node, dim: int) -> Node:
 
 
 def _cross_entropy_type(z: TensorType, y: TensorType, *, reduction: str) -> TensorType:
-    return _loss_type(TensorType(y.shape, z.dtype), reduction=reduction)
+    return loss_type(TensorType(y.shape, z.dtype), reduction=reduction)
 
 
 def _cross_entropy_evaluate(z: Array, y: Array, *, reduction: str) -> Array:
