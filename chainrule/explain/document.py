@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.core.graph import Array, Node, Shape
 from chainrule.errors import OptionError, closest, language
-from chainrule.explain.forward_names import ACTIVATIONS, steps_of
+from chainrule.explain.forward_names import ACTIVATIONS, behind, steps_of
 from chainrule.explain.naming import Names, name_nodes
 from chainrule.explain.notation import number
 from chainrule.explain.record import record
@@ -143,9 +143,9 @@ class Explanation:
         nodes = steps_of(self.recording)
         seen = set()
         for position, node in enumerate(nodes):
-            if node.op.name != "linear" or node.inputs[1] in seen:
+            if node.op.name != "linear" or behind(node.inputs[1]) in seen:
                 continue
-            seen.add(node.inputs[1])
+            seen.add(behind(node.inputs[1]))
             if not parts:
                 parts.append(f"{node.inputs[0].shape[-1]} {self.say('inputs')}")
             count = node.shape[-1]

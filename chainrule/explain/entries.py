@@ -8,6 +8,7 @@ down to a single weight, without text written for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -17,7 +18,7 @@ import numpy as np
 from chainrule.core.graph import Array, Node, Shape
 from chainrule.core.op import pick
 from chainrule.core.rewrite import body_of
-from chainrule.explain.notation import Apply, Formula, Number, Symbol, apply, total
+from chainrule.explain.notation import Apply, Formula, Number, Printer, Symbol, apply, total
 
 
 class Context(Protocol):
@@ -351,8 +352,7 @@ def whole(symbols: Symbols, node: Node, *, top: bool = False) -> Formula:
     named = None if top else symbols.whole(node)
     if named is not None:
         return named
-    moved = node.op.name == "permute" and len(node.attrs["dims"]) != 2  # no transposed matrix
-    if moved or node.op.name in _UNWRITTEN:
+    if node.op.name in _UNWRITTEN or (node.op.name == "permute" and not _is_transpose(node)):
         return whole(symbols, node.inputs[0])
     if node.op.name == "constant":
         return Number(float(node.attrs["value"]))
@@ -363,10 +363,32 @@ def whole(symbols: Symbols, node: Node, *, top: bool = False) -> Formula:
         return apply("matmul", whole(symbols, weight), whole(symbols, x))
     if node.op.is_leaf or not node.op.notation.plain:
         return Symbol(node.op.name, rf"\text{{{node.op.name}}}", float("nan"))
+    masked = _masked(symbols, node) if node.op.name == "where" else None
+    if masked is not None:
+        return masked
     args = tuple(whole(symbols, child) for child in node.inputs)
     if node.op.name in _DECIDING:
         return Apply(node.op, args, tuple(node.attrs.items()))
     return apply(node.op.name, *args, **node.attrs)
+
+
+def _is_transpose(node: Node) -> bool:
+    """Whether a permutation transposes matrices: it exchanges the last two axes alone."""
+    dims = list(node.attrs["dims"])
+    dims[-2:] = dims[:-3:-1]
+    return dims == sorted(dims)
+
+
+def _masked(symbols: Symbols, node: Node) -> Formula | None:
+    """Scores of which some are set to -infinity, as ``mask(scores)``."""
+    other = node.inputs[2]
+    while other.op.name in _UNWRITTEN:
+        other = other.inputs[0]
+    if other.op.name != "constant" or other.attrs["value"] != -math.inf:
+        return None
+    scores = whole(symbols, node.inputs[1])
+    plain, latex = Printer()(scores), Printer(latex=True)(scores)
+    return Symbol(f"mask({plain})", rf"\operatorname{{mask}}\left({latex}\right)", float("nan"))
 
 
 # Ops whose tidying looks at values, which a whole tensor has many of.

@@ -95,6 +95,14 @@ class ForwardNames:
         numbers = {key: number for number, key in enumerate(dict.fromkeys(sets), 1)}
         self._number = numbers if len(numbers) > 1 else dict.fromkeys(numbers, 0)
 
+        # What attention calls its inputs.
+        self._role_of = {
+            behind(child): base
+            for node in names.recording.forward
+            if node.op.name == "scaled_dot_product_attention"
+            for child, base in zip(node.inputs, "qkv", strict=False)
+        }
+
     def give(self) -> None:
         """Go through the steps in order."""
         for node in self._steps:
@@ -129,8 +137,10 @@ class ForwardNames:
         self._layer_of[node] = number
         for parameter, base in zip(self._parameters(node), ("W", "b"), strict=False):
             self._names.setdefault(parameter, Name(base, number))
-        biased = node.op.name == "linear" or not self._bias_follows(node)
-        return self._untaken(self._named("z" if biased else "s", node, number))
+        base = self._role_of.get(node, "z")
+        if base == "z" and node.op.name != "linear" and self._bias_follows(node):
+            base = "s"
+        return self._untaken(self._named(base, node, number))
 
     def _base(self, node: Node, layers: list[int]) -> str:
         """The letter of a function of a layer's values; "" where there is none."""
@@ -142,7 +152,7 @@ class ForwardNames:
         bias = next((behind(i) for i in node.inputs if _is_parameter(i)), None)
         if node.op.name == "add" and bias is not None:
             self._names.setdefault(bias, self._untaken(Name("b", layers[0])))
-            return "z"
+            return self._role_of.get(node, "z")
         if node in self._recording.times:
             return "z" if len(layers) > 1 else "h" if node.op.name in ACTIVATIONS else ""
         if node.op.name == "dropout":
