@@ -56,12 +56,10 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     a, b = (_matrix(lowering, child) for child in node.inputs)
     full, width = target.blocks[0], target.lanes * target.panel
     panels = -(-n // width)
-    tile_rows = full * BLOCKS_PER_TILE
-    while tile_rows > full and batch * panels * -(-m // tile_rows) < _TILES:
-        tile_rows -= full
-    tiles = batch * panels * -(-m // tile_rows)
-    if not tiles:
+    if not batch * m * n:
         return
+    tile_rows = _tile_rows(m, full, batch * panels)
+    tiles = batch * panels * -(-m // tile_rows)
     if panels > 1 and _is_far(a):
         a = _packed(lowering, a, batch, m, k)
     views = [_one_batch_axis(lowering, view) for view in views]
@@ -79,6 +77,19 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     made = task(("gemm", spec), [a.view, b.view, *views], [], numbers, tiles)
     _split_reads(made, program, views)
     lowering.tasks.append(made)
+
+
+def _tile_rows(m: int, full: int, columns: int) -> int:
+    """Rows of a tile: whole blocks, about as many in each tile, and tiles enough for a few threads.
+
+    Args:
+        m: rows.
+        full: those of a block.
+        columns: how many tiles there are side by side.
+    """
+    blocks = -(-m // full)
+    high = min(blocks, max(-(-blocks // BLOCKS_PER_TILE), -(-_TILES // columns)))
+    return full * -(-blocks // high)
 
 
 def _split_reads(made: Task, program: Program, views: Sequence[View]) -> None:

@@ -18,7 +18,7 @@ from chainrule.run.native.program import FAR, NEXT, Lanes, Program, compute, con
 
 UNROLL = 4
 # Blocks of rows in a tile, and in a tile of packing.
-BLOCKS_PER_TILE = 16
+BLOCKS_PER_TILE = 24
 PACKED_PER_TILE = 4
 
 
