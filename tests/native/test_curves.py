@@ -10,8 +10,8 @@ import torch
 
 from chainrule.core.graph import Array, Graph, Node, TensorType
 from chainrule.core.op import input
+from chainrule.core.ops import angles, functions
 from chainrule.core.ops import arithmetic as ops
-from chainrule.core.ops import functions
 from chainrule.run.native.plan import Plan
 
 STEP = 389
@@ -20,7 +20,7 @@ TINY = float(np.finfo(np.float32).tiny)
 Reference = Callable[[torch.Tensor], torch.Tensor]
 
 # name: (op, PyTorch's in float64, most units in the last place). Seen on AVX-512: exp .97, log .77,
-# expm1 .50, log1p .50, sin .50, cos .50, tanh 1.30, erf .99, sigmoid 2.28, softplus 1.43.
+# expm1 .50, log1p .50, sin .50, cos .50, atan .50, tanh 1.30, erf .99, sigmoid 2.28, softplus 1.43.
 CURVES: dict[str, tuple[Callable[..., Node], Reference, float]] = {
     "sqrt": (ops.sqrt, torch.sqrt, 0.5),
     "exp": (ops.exp, torch.exp, 1.0),
@@ -29,6 +29,7 @@ CURVES: dict[str, tuple[Callable[..., Node], Reference, float]] = {
     "log1p": (ops.log1p, torch.log1p, 0.51),
     "sin": (ops.sin, torch.sin, 0.51),
     "cos": (ops.cos, torch.cos, 0.51),
+    "atan": (angles.atan, torch.atan, 0.51),
     "tanh": (ops.tanh, torch.tanh, 1.5),
     "erf": (ops.erf, torch.erf, 1.0),
     "sigmoid": (functions.sigmoid, torch.sigmoid, 2.5),

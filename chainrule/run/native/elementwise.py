@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from chainrule.core.dtype import DTYPES, DType
-from chainrule.run.native import vmath
+from chainrule.run.native import division, vmath
 from chainrule.run.native.ir import Value, is_float
 
 Emit = Callable[..., Value]
@@ -153,8 +153,8 @@ _rows(
 )  # fmt: skip
 _rows(
     ("float",), exp=vmath.exp, log=vmath.log, expm1=vmath.expm1, log1p=vmath.log1p, sin=vmath.sin,
-    cos=vmath.cos, tanh=vmath.tanh, erf=vmath.erf, pow=vmath.power, floor=_rounded("floor"),
-    ceil=_rounded("ceil"), round=_rounded("rint"),
+    cos=vmath.cos, atan=vmath.atan, tanh=vmath.tanh, erf=vmath.erf, pow=vmath.power,
+    floor=_rounded("floor"), ceil=_rounded("ceil"), round=_rounded("rint"),
 )  # fmt: skip
 _rows(
     ("double",), exp=vmath.exp64, log=vmath.log64, sin=vmath.sin64, cos=vmath.cos64,
@@ -167,6 +167,14 @@ _rows(("uint", "bool"), less=_compare("ult"), less_equal=_compare("ule"))
 _rows(("uint",), maximum=_pick("ugt"), minimum=_pick("ult"), abs=lambda x: x)
 _rows(("bool",), add=_or, mul=_and, maximum=_or, minimum=_and)
 _rows(("bool",), logical_and=_and, logical_or=_or, logical_xor=lambda a, b: a ^ b, logical_not=_not)
+
+
+_rows(("float",), floor_divide=lambda a, b: division.real(a, b)[0])
+_rows(("float",), remainder=lambda a, b: division.real(a, b)[1])
+_rows(("int",), floor_divide=lambda a, b: division.whole(a, b, True)[0])
+_rows(("int",), remainder=lambda a, b: division.whole(a, b, True)[1])
+_rows(("uint",), floor_divide=lambda a, b: division.whole(a, b, False)[0])
+_rows(("uint",), remainder=lambda a, b: division.whole(a, b, False)[1])
 
 
 def _cast(x: Value, source: str, target: str) -> Value:

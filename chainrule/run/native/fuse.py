@@ -20,7 +20,8 @@ LEAVES = ("input", "read", "constant", "iota")
 
 # A chain longer than this costs more to compile than it saves.
 _LONGEST = 64
-# A product is followed at once by what touches so few tensors of its size: Adam's update still pays.
+# A product is followed at once by what touches so few tensors of its size; for Adam's update, with
+# three to read and three to write, that still pays.
 _FEW = 7
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -223,7 +224,7 @@ class Plan:
             self._slots[slot] = address(array)
 
     def __del__(self) -> None:
-        if "_head" in self.__dict__:
+        if "_head" in self.__dict__ and not sys.is_finalizing():
             team.leave()
 
 

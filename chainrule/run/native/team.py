@@ -81,8 +81,7 @@ class Team:
     def leave(self) -> None:
         """Wait until no helper is in a plan, so that one can be freed."""
         self._board[words.PLAN] = 0
-        busy = self._board[words.BUSY : words.BUSY + _MOST_THREADS]
-        while busy.any():
+        while any(self._board[words.BUSY : words.BUSY + len(self._asleep)].tolist()):
             time.sleep(0)
 
     # ------------------------------------------------------------------ helpers

@@ -164,6 +164,21 @@ def power(x: Value, y: Value) -> Value:
     return _narrow(power64(_wide(x), _wide(y)))
 
 
+def atan(x: Value) -> Value:
+    """A series near 0, where 1/x and (x - 1) / (x + 1) lead."""
+    fn = x.fn
+    size = absolute(_wide(x))
+    far = size.compare("ogt", 1.0)
+    y = fn.select(far, 1.0 / size, size)
+    middle = y.compare("ogt", math.sqrt(2) - 1)
+    t = fn.select(middle, (y - 1.0) / (y + 1.0), y)
+    odd = [(-1) ** k / (2 * k + 1) for k in range(13, -1, -1)]
+    y = polynomial(t * t, odd) * t
+    y = fn.select(middle, y + math.pi / 4, y)
+    y = fn.select(far, math.pi / 2 - y, y)
+    return with_sign(_narrow(y), x)
+
+
 def sin(x: Value) -> Value:
     """Through float64, for every float32."""
     r, n = _quadrant(x)
@@ -221,10 +236,10 @@ def power64(x: Value, y: Value) -> Value:
     fn = x.fn
     size = absolute(x)
     result = exp64(y * log64(size))
-    whole = fn.intrinsic("trunc", y) if fn.module.has_rounding else _truncated(y)
+    whole = truncated(y)
     is_whole = whole.compare("oeq", y)
     half = y * 0.5
-    half_whole = fn.intrinsic("trunc", half) if fn.module.has_rounding else _truncated(half)
+    half_whole = truncated(half)
     odd = is_whole & half_whole.compare("one", half)
     below = x.bits("i64").compare("slt", 0)
     result = fn.select(below & odd, -result, result)
@@ -259,8 +274,10 @@ def tanh64(x: Value) -> Value:
     return fn.select(size.compare("olt", 0.02), near, far)
 
 
-def _truncated(y: Value) -> Value:
-    """Without its fraction, where the machine has no instruction for it; float64."""
+def truncated(y: Value) -> Value:
+    """Without its fraction; float64."""
+    if y.fn.module.has_rounding:
+        return y.fn.intrinsic("trunc", y)
     big = absolute(y).compare("uge", 4503599627370496.0)
     small = y.fn.select(big, 0.0, y)
     return y.fn.select(big, y, small.convert("fptosi", "i64").convert("sitofp", "double"))
@@ -392,6 +409,15 @@ def _two_over_pi() -> list[int]:
     pi = 4 * (4 * arctan(5) - arctan(239))
     bits = int(Fraction(2 * one, pi) * (1 << 318))  # 320 bits, the first of weight 2
     return [(bits >> shift) & (2**64 - 1) for shift in range(256, -1, -64)]
+
+
+def nearest(y: Value) -> Value:
+    """The nearest whole number; float64."""
+    fn = y.fn
+    if fn.module.has_rounding:
+        return fn.intrinsic("rint", y)
+    small = absolute(y).compare("olt", 2251799813685248.0)
+    return fn.select(small, (y + 6755399441055744.0) - 6755399441055744.0, y)
 
 
 def rounded(x: Value, how: str) -> Value:
