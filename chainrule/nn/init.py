@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from chainrule.errors import OptionError, ShapeError
 from chainrule.tensor.functions import rand, randn
 from chainrule.tensor.state import current
@@ -16,11 +18,15 @@ from chainrule.tensor.variable import VariableTensor
 __all__ = [
     "calculate_gain",
     "constant_",
+    "dirac_",
+    "eye_",
     "fans",
     "kaiming_normal_",
     "kaiming_uniform_",
     "normal_",
     "ones_",
+    "orthogonal_",
+    "trunc_normal_",
     "uniform_",
     "xavier_normal_",
     "xavier_uniform_",
@@ -117,3 +123,57 @@ def _kaiming_std(x: VariableTensor, a: float, mode: str, nonlinearity: str) -> f
         raise OptionError(name="mode", expected='"fan_in" or "fan_out"', got=repr(mode), mend="")
     fan = fans(x)[mode == "fan_out"]
     return calculate_gain(nonlinearity, a) / math.sqrt(fan)
+
+
+def trunc_normal_(
+    x: VariableTensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
+) -> VariableTensor:
+    """Normally, what falls outside a to b being drawn again."""
+    if not a < b or mean < a - 2 * std or mean > b + 2 * std:
+        raise OptionError(
+            name="a and b",
+            expected="a < b, with the mean at most 2 standard deviations outside",
+            got=f"a={a}, b={b}, mean={mean}, std={std}",
+        )
+    values = randn(x.numel(), dtype=x.dtype).numpy() * std + mean
+    while (outside := (values < a) | (values > b)).any():
+        values[outside] = randn(int(outside.sum()), dtype=x.dtype).numpy() * std + mean
+    return _write(x, values.reshape(x.shape))
+
+
+def orthogonal_(x: VariableTensor, gain: float = 1.0) -> VariableTensor:
+    """Rows (or columns, if these are fewer) of length ``gain`` at right angles to each other.
+
+    The axes after the first count as one. Source: Saxe, McClelland and Ganguli, 2013.
+    """
+    fans(x)  # says what is wrong with a vector
+    rows, columns = x.shape[0], math.prod(x.shape[1:])
+    numbers = randn(max(rows, columns), min(rows, columns), dtype=x.dtype).numpy()
+    q, r = np.linalg.qr(numbers)
+    q *= np.sign(np.diag(r))  # without it, not every such matrix is equally likely
+    return _write(x, (gain * (q.T if rows < columns else q)).reshape(x.shape).astype(x.dtype))
+
+
+def eye_(x: VariableTensor) -> VariableTensor:
+    """1 on the diagonal of a matrix, else 0."""
+    if x.ndim != 2:
+        raise ShapeError(op="eye_", expected="a matrix", got=x.shape, mend="")
+    return _write(x, np.eye(*x.shape, dtype=x.dtype))
+
+
+def dirac_(x: VariableTensor, groups: int = 1) -> VariableTensor:
+    """Kernels of a convolution that pass each channel on as it is."""
+    if x.ndim < 3 or groups < 1 or x.shape[0] % groups:
+        raise ShapeError(
+            op="dirac_",
+            expected="a kernel (out, in, ...) whose output channels the groups divide",
+            got=f"{x.shape} and groups={groups}",
+            mend="",
+        )
+    values = np.zeros(x.shape, x.dtype)
+    centre = tuple(n // 2 for n in x.shape[2:])
+    outputs = x.shape[0] // groups
+    for channel in range(min(outputs, x.shape[1])):
+        place: tuple[Any, ...] = (slice(channel, None, outputs), channel, *centre)
+        values[place] = 1
+    return _write(x, values)
