@@ -358,7 +358,8 @@ class NoKernelWarning(ChainruleWarning):
     """A graph that the native engine leaves to the interpreter."""
 
     en = (
-        "the native executor has no kernel for {op}: graphs with it run on the interpreter, slower.",
+        "the native executor has no kernel for {op}: graphs with it run on the interpreter, "
+        "slower.",
         "",
     )
     zh = ("native 执行器还没有 {op} 的内核:含有它的图改由解释器运行,速度较慢。", "")

@@ -364,6 +364,7 @@ def check_reduction(reduction: str) -> None:
 
 
 def loss_type(prediction: TensorType, *rest: TensorType, reduction: str) -> TensorType:
+    """The type of a loss: one number, or with "none" one for every entry."""
     check_reduction(reduction)
     return prediction if reduction == "none" else TensorType((), prediction.dtype)
 
