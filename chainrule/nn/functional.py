@@ -1,19 +1,10 @@
-"""Layers' functions without state: activations, losses, linear, dropout.
-
-Losses take ``reduction``: ``"mean"`` (over all entries, or samples for class labels), ``"sum"`` or
-``"none"``.
-"""
+"""Layers' functions without state: linear, dropout and activations here, the others by family."""
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
-
-from chainrule.core.dtype import int64, is_float
-from chainrule.core.graph import Node
-from chainrule.core.op import lift
-from chainrule.core.ops import arithmetic, functions, random, shape
-from chainrule.errors import LabelTypeError, OptionError, SoftmaxTwiceWarning
+from chainrule.core.dtype import int64
+from chainrule.core.ops import functions, random, shape
+from chainrule.errors import OptionError
 from chainrule.nn.functional_activations import (
     alpha_dropout,
     celu,
@@ -35,8 +26,34 @@ from chainrule.nn.functional_activations import (
     threshold,
 )
 from chainrule.nn.functional_attention import rotary_embedding, scaled_dot_product_attention
+from chainrule.nn.functional_class_losses import (
+    cosine_embedding_loss,
+    cosine_similarity,
+    cross_entropy,
+    margin_ranking_loss,
+    multi_margin_loss,
+    nll_loss,
+    pairwise_distance,
+    triplet_margin_loss,
+)
 from chainrule.nn.functional_ctc import ctc_loss
 from chainrule.nn.functional_embedding import embedding, embedding_bag
+from chainrule.nn.functional_losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    quantile_loss,
+    sigmoid_focal_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+)
 from chainrule.nn.functional_norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from chainrule.nn.functional_vision import (
     adaptive_avg_pool1d,
@@ -57,7 +74,7 @@ from chainrule.nn.functional_vision import (
 )
 from chainrule.tensor.functions import log_softmax, relu, sigmoid, softmax, tanh
 from chainrule.tensor.state import random_node
-from chainrule.tensor.tensor import Tensor, tensor, wrap
+from chainrule.tensor.tensor import Tensor, wrap
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -75,6 +92,8 @@ __all__ = [
     "conv2d",
     "conv_transpose1d",
     "conv_transpose2d",
+    "cosine_embedding_loss",
+    "cosine_similarity",
     "cross_entropy",
     "ctc_loss",
     "dropout",
@@ -83,6 +102,7 @@ __all__ = [
     "elu",
     "embedding",
     "embedding_bag",
+    "gaussian_nll_loss",
     "gelu",
     "glu",
     "group_norm",
@@ -90,23 +110,32 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hinge_embedding_loss",
+    "huber_loss",
     "instance_norm",
     "interpolate",
+    "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
     "logsigmoid",
+    "margin_ranking_loss",
     "max_pool1d",
     "max_pool2d",
     "mish",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
     "one_hot",
     "pad",
+    "pairwise_distance",
     "pixel_shuffle",
+    "poisson_nll_loss",
     "prelu",
+    "quantile_loss",
     "relu",
     "relu6",
     "rms_norm",
@@ -114,7 +143,10 @@ __all__ = [
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",
+    "sigmoid_focal_loss",
     "silu",
+    "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softplus",
     "softshrink",
@@ -123,6 +155,7 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "triplet_margin_loss",
 ]
 
 # ---------------------------------------------------------------------------------- layers
@@ -195,91 +228,3 @@ def silu(z: Tensor) -> Tensor:
 def softplus(z: Tensor) -> Tensor:
     """ln(1 + exp(z)), a smooth ReLU."""
     return wrap(functions.softplus(z.node))
-
-
-# ---------------------------------------------------------------------------------- losses
-
-
-def _target(prediction: Tensor, target: Any) -> Node:
-    """The target as a node; whole numbers take the prediction's type, as weak data."""
-    node = (target if isinstance(target, Tensor) else tensor(target)).node
-    return node if is_float(node.dtype) else lift(node, prediction.dtype)
-
-
-def mse_loss(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """L = mean of (y-hat - y)^2 (the mean over all entries, without 1/2).
-
-    Raises:
-        ShapeError: the shapes differ; broadcasting here is nearly always a mistake.
-
-    Example:
-        >>> import chainrule as cr
-        >>> mse_loss(cr.tensor([1.0, 2.0]), cr.tensor([0.0, 4.0])).item()
-        2.5
-    """
-    return wrap(
-        functions.mse_loss(prediction.node, _target(prediction, target), reduction=reduction)
-    )
-
-
-def l1_loss(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """L = mean of |y-hat - y|."""
-    return wrap(
-        functions.l1_loss(prediction.node, _target(prediction, target), reduction=reduction)
-    )
-
-
-def binary_cross_entropy(prediction: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """L = -(y ln a + (1 - y) ln(1 - a)) of a probability a; logarithms are cut at -100."""
-    node = _target(prediction, target)
-    return wrap(functions.binary_cross_entropy(prediction.node, node, reduction=reduction))
-
-
-def binary_cross_entropy_with_logits(z: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """Binary cross-entropy of sigmoid(z), exact for large z; its gradient is sigmoid(z) - y."""
-    node = _target(z, target)
-    return wrap(functions.binary_cross_entropy_with_logits(z.node, node, reduction=reduction))
-
-
-def cross_entropy(logits: Tensor, labels: Any, reduction: str = "mean") -> Tensor:
-    """L = -ln softmax(z)[label]; its gradient is softmax(z) - y, y one-hot.
-
-    Args:
-        logits: raw scores z, (batch, classes, ...) or (classes,): no softmax before.
-        labels: class numbers, (batch, ...), int64 or int32.
-        reduction: "mean", "sum" or "none".
-
-    Raises:
-        LabelTypeError: the labels are not whole numbers.
-        IndexRangeError: a label is not in 0 .. classes - 1 (when the loss is evaluated).
-        SoftmaxTwiceWarning: the scores come out of a softmax.
-
-    Example:
-        >>> import chainrule as cr
-        >>> round(cross_entropy(cr.zeros(2, 10), cr.tensor([3, 7])).item(), 4)  # ln 10
-        2.3026
-    """
-    target = labels if isinstance(labels, Tensor) else tensor(labels)
-    made = wrap(functions.cross_entropy(logits.node, target.node, reduction=reduction))
-    _warn_of_softmax(logits.node)
-    return made
-
-
-def nll_loss(log_probabilities: Tensor, labels: Any, reduction: str = "mean") -> Tensor:
-    """L = -(log-probability of the label): cross-entropy after ``log_softmax``."""
-    target = labels if isinstance(labels, Tensor) else tensor(labels)
-    functions.check_reduction(reduction)
-    if is_float(target.dtype):
-        raise LabelTypeError(op="nll_loss", got=target.dtype, shape=target.shape)
-    dim = 1 if log_probabilities.ndim > 1 else 0
-    index = shape.unsqueeze(arithmetic.cast(target.node, "int64"), dim)
-    chosen = shape.gather(log_probabilities.node, dim, index)
-    return wrap(functions.reduce(-shape.squeeze(chosen, dim), reduction))
-
-
-def _warn_of_softmax(node: Node) -> None:
-    while node.op.name in ("reshape", "cast", "pick") and node.inputs:
-        node = node.inputs[0]
-    if node.op.name == "softmax":
-        warning = SoftmaxTwiceWarning(op="softmax").at(".".join(node.scope), node.source)
-        warnings.warn(warning, stacklevel=3)

@@ -86,7 +86,7 @@ LOSSES = {
 def test_losses_of_pairs(name: str, reduction: str) -> None:
     ours, theirs, prediction = LOSSES[name]
     target = np.roll(P, 1, axis=0)
-    compare(ours(reduction), theirs(reduction=reduction), prediction, target)
+    compare(ours(reduction=reduction), theirs(reduction=reduction), prediction, target)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -100,7 +100,7 @@ def test_losses_of_classes(name: str, reduction: str, kind: str) -> None:
     ]:
         y = np.asarray(labels).astype(kind)
         compare(
-            lambda z, y=y: getattr(nn, name)(reduction)(z, cr.tensor(y)),
+            lambda z, y=y: getattr(nn, name)(reduction=reduction)(z, cr.tensor(y)),
             lambda z, y=y: getattr(torch.nn, name)(reduction=reduction)(
                 z, torch.tensor(y.astype("int64"))
             ),
@@ -301,7 +301,11 @@ def test_softmax_before_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_misspelt_reduction() -> None:
-    for loss in (nn.MSELoss("maen"), nn.CrossEntropyLoss("maen"), nn.NLLLoss("maen")):
+    for loss in (
+        nn.MSELoss("maen"),
+        nn.CrossEntropyLoss(reduction="maen"),
+        nn.NLLLoss(reduction="maen"),
+    ):
         target = cr.zeros(2, 3) if isinstance(loss, nn.MSELoss) else cr.tensor([0, 1])
         with pytest.raises(OptionError, match="did you mean 'mean'"):
             loss(cr.zeros(2, 3), target)
