@@ -9,7 +9,8 @@ import numpy as np
 
 from chainrule.core.dtype import as_dtype, is_float
 from chainrule.core.graph import Variable, place, scope
-from chainrule.errors import OptionError, StateDictError, closest
+from chainrule.core.op import located
+from chainrule.errors import ChainruleError, OptionError, StateDictError, closest
 from chainrule.tensor.device import is_device, require_cpu
 from chainrule.tensor.state import Epoch, current
 from chainrule.tensor.tensor import Tensor, tensor, to_array
@@ -94,7 +95,10 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with scope(self._scope):
-            return self.forward(*args, **kwargs)
+            try:
+                return self.forward(*args, **kwargs)
+            except ChainruleError as error:
+                raise located(error) from None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; call the module, not this."""

@@ -118,8 +118,11 @@ class State:
         """Give every wanted node its value, and commit every pending write, or neither.
 
         Values on the way that the program still holds as tensors are kept too, so that asking for
-        them later costs nothing.
+        them later costs nothing; and so are all gradients when one of them is asked for.
         """
+        gradients = list(self.grads.values())
+        if not set(gradients).isdisjoint(wanted):
+            wanted = [*wanted, *gradients]
         error = self._commit(wanted)
         if error is not None:
             raise error

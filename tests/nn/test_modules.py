@@ -275,3 +275,23 @@ def test_scopes_follow_the_path() -> None:
 def test_forward_is_needed() -> None:
     with pytest.raises(NotImplementedError, match=r"Module has no forward\(\)"):
         nn.Module()(1)
+
+
+def test_errors_raised_in_a_forward_name_the_layer() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            self.gate = Refusing()
+
+        def forward(self, x: cr.Tensor) -> cr.Tensor:
+            made: cr.Tensor = self.gate(x)
+            return made
+
+    with pytest.raises(OptionError) as raised:
+        Block()(cr.ones(1))
+    assert raised.value.layer == "gate"
+    assert raised.value.source is not None
+
+
+class Refusing(nn.Module):
+    def forward(self, x: cr.Tensor) -> cr.Tensor:
+        raise OptionError(name="width", expected="more", got=x.shape)

@@ -392,3 +392,16 @@ def test_threads_share_the_state() -> None:
     for thread in threads:
         thread.join()
     assert len(set(results)) == 200  # no two draws are the same
+
+
+def test_all_gradients_are_evaluated_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    prepare = state.prepare
+    monkeypatch.setattr(state, "prepare", lambda graph: runs.append(graph) or prepare(graph))
+    w, v = cr.tensor([1.0, 2.0], requires_grad=True), cr.tensor([3.0, 4.0], requires_grad=True)
+    (w * v).sum().backward()
+    assert w.grad is not None
+    assert v.grad is not None
+    assert w.grad.tolist() == [3.0, 4.0]
+    assert v.grad.tolist() == [1.0, 2.0]
+    assert len(runs) == 1
