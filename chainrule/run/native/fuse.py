@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from chainrule.core.graph import Graph, Node, Shape
+from chainrule.core.graph import Graph, Node, Shape, TensorType
 from chainrule.run.native.kernels.rows import WAITING_COLS, WAITING_VALUES
 
 VIEWS = ("reshape", "permute", "broadcast_to", "slice", "flip")
@@ -98,21 +98,26 @@ class Fusion:
         of: the group of each node that is computed.
         stored: the nodes whose values leave their group.
         uses: who reads each node.
+        picks: the results of nodes that have several.
     """
 
     def __init__(self, graph: Graph, fused: bool = True) -> None:
-        self._fused = fused
+        self.fused = fused
         self._given = {*graph.inputs, *graph.reads.values()}
         self.groups: list[Group] = []
         self.of: dict[Node, Group] = {}
         self.stored: set[Node] = set()
         self.uses: dict[Node, list[Use]] = {}
+        self.picks: dict[Node, list[Node]] = {}
         self._scalars: list[Group] = []
         results = {self.base(node) for node in graph.results}
         computed = [node for node in graph.nodes if self.is_computed(node)]
         for node in computed:
             for child in node.inputs:
                 self.uses.setdefault(self.base(child), []).append(Use(node, child))
+        for node in graph.nodes:
+            if self.is_pick(node):
+                self.picks.setdefault(node.inputs[0], []).append(node)
         for node in reversed(computed):
             self._place(node, node in results)
 
@@ -125,19 +130,23 @@ class Fusion:
     def is_leaf(self, node: Node) -> bool:
         return node in self._given or node.op.name in LEAVES
 
+    def is_pick(self, node: Node) -> bool:
+        return node.op.name == "pick" and node not in self._given
+
     def is_computed(self, node: Node) -> bool:
-        return not self.is_leaf(node) and node.op.name not in VIEWS
+        return not (self.is_leaf(node) or self.is_pick(node) or node.op.name in VIEWS)
 
     # ------------------------------------------------------------------ placing one node
 
     def _place(self, node: Node, is_result: bool) -> None:
-        uses = self.uses.get(node, [])
+        picks = self.picks.get(node, [])
+        uses = [use for each in (node, *picks) for use in self.uses.get(each, ())]
         users = {id(self.of[use.user]): self.of[use.user] for use in uses}
         group = self._joined(node, uses, list(users.values()))
         if group is None:
             level = 1 + max((user.level for user in users.values()), default=0)
             group = self._started(node, level)
-        self.of[node] = group
+        self.of |= dict.fromkeys((node, *picks), group)
         for user in users.values():
             if user is not group and all(feeder is not group for feeder in user.feeders):
                 user.feeders.append(group)
@@ -146,7 +155,9 @@ class Fusion:
 
     def _started(self, node: Node, level: int) -> Group:
         """A new group with this node alone."""
-        if is_row_reduction(node):
+        if not isinstance(node.type, TensorType):
+            group = Group((), level, nodes=[node], is_chain=False)
+        elif is_row_reduction(node):
             dims: Shape = node.attrs["dims"]
             group = Group(node.inputs[0].shape, level, nodes=[node], split=dims[0])
         else:
@@ -161,7 +172,7 @@ class Fusion:
 
     def _joined(self, node: Node, uses: list[Use], users: list[Group]) -> Group | None:
         """The group that the node joins, if there is one."""
-        if not self._fused:
+        if not self.fused:
             return None
         for group in sorted(users, key=lambda group: -group.level):
             others = [other for other in users if other is not group]

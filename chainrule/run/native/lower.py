@@ -19,10 +19,11 @@ from chainrule.run.native.fuse import Fusion, Group, is_row_reduction
 from chainrule.run.native.indexing import INDEXING
 from chainrule.run.native.kernels.columns import WIDTH, ArgmaxSpec, ColumnsSpec
 from chainrule.run.native.kernels.rows import RowsSpec
+from chainrule.run.native.loops import LOOPS
 from chainrule.run.native.products import product_tasks
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program, Step
 from chainrule.run.native.target import Target
-from chainrule.run.native.task import Task, task
+from chainrule.run.native.task import Entry, task
 from chainrule.run.native.views import Buffer, View, contiguous, merged
 
 # Entries of a tile of an elementwise chain.
@@ -36,11 +37,13 @@ class Lowering:
         tasks: them, in order.
         constants: arrays that the plan holds, and the buffers they are in.
         errors: the buffer of the run's error flag.
+        fixed: in the body of a loop, the buffers that stay the same.
     """
 
     def __init__(self, graph: Graph, fusion: Fusion, target: Target, errors: Buffer) -> None:
         self.fusion, self.target, self.errors = fusion, target, errors
-        self.tasks: list[Task] = []
+        self.tasks: list[Entry] = []
+        self.fixed: set[Buffer] = set()
         self.constants: list[tuple[Array, Buffer]] = []
         self._given = {*graph.inputs, *graph.reads.values()}
         self._views: dict[Node, View] = {}
@@ -48,7 +51,7 @@ class Lowering:
             "sum": self._fold, "amax": self._fold, "argmax": self._argmax,
             "concatenate": self._concatenate, "pad": self._pad,
         }  # fmt: skip
-        for name, make in INDEXING.items():
+        for name, make in {**INDEXING, **LOOPS}.items():
             self._singles[name] = partial(make, self)
 
     # ------------------------------------------------------------------ where values are
@@ -56,6 +59,20 @@ class Lowering:
     def put(self, node: Node, buffer: Buffer) -> None:
         """The node's entries are in this buffer, in row-major order, or will be."""
         self._views[node] = contiguous(buffer, node.tensor_type)
+
+    def inside(self, graph: Graph, fusion: Fusion, fixed: set[Buffer]) -> Lowering:
+        """For the body of a loop; its constants are the plan's."""
+        inner = Lowering(graph, fusion, self.target, self.errors)
+        inner.constants, inner.fixed = self.constants, fixed
+        return inner
+
+    def show(self, node: Node, view: View) -> None:
+        """The node's entries are seen there, or will be."""
+        self._views[node] = view
+
+    def has_place(self, node: Node) -> bool:
+        """Whether it is decided where the node's entries are."""
+        return node in self._views
 
     def new(self, type: TensorType) -> View:
         """Room in the arena."""

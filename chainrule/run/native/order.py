@@ -11,9 +11,16 @@ import heapq
 from dataclasses import dataclass
 
 from chainrule.core.graph import Graph, Node, Variable
+from chainrule.core.subgraph import subgraphs
 from chainrule.run.native.fuse import Fusion, Group
 
 CHECKING = ("take", "take_add", "put", "gather", "gather_add")
+
+
+def checks(node: Node) -> bool:
+    """Whether the node, or one inside it, may find an index out of range."""
+    inside = (each for inner in subgraphs(node) for each in inner.nodes)
+    return node.op.name in CHECKING or any(map(checks, inside))
 
 
 @dataclass(eq=False)
@@ -58,7 +65,7 @@ class _Scheduler:
         for i, group in enumerate(fusion.groups):
             members = [*group.nodes, *([group.product] if group.product else [])]
             for node in members:
-                if node.op.name in CHECKING:
+                if checks(node):
                     self.checking.add(i)
                 for child in node.inputs:
                     base = fusion.base(child)
@@ -72,6 +79,7 @@ class _Scheduler:
         late: list[Copy] = []
         for variable, node in self.graph.writes.items():
             free = node in self.fusion.of and node not in self.at_variable
+            free &= not self.fusion.is_pick(node)
             if free and self._in_place(variable, node):
                 self.at_variable[node] = variable
             else:

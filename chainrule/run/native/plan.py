@@ -13,6 +13,7 @@ from chainrule.core.dtype import float64
 from chainrule.core.graph import Array, Graph, Node, TensorType, Variable, aligned
 from chainrule.core.rewrite import expand
 from chainrule.core.simplify import simplify
+from chainrule.core.subgraph import subgraphs
 from chainrule.run.native import runner as words
 from chainrule.run.native.failures import NoKernelError
 from chainrule.run.native.fuse import Fusion, Group
@@ -20,7 +21,7 @@ from chainrule.run.native.jit import Library
 from chainrule.run.native.lower import Lowering
 from chainrule.run.native.order import Copy, scheduled
 from chainrule.run.native.target import host
-from chainrule.run.native.task import link, place
+from chainrule.run.native.task import Entry, Loop, Task, entries, link, place
 from chainrule.run.native.team import team
 from chainrule.run.native.views import Buffer, View, contiguous
 
@@ -32,7 +33,7 @@ class Plan:
 
     Attributes:
         graph: what it runs.
-        tasks: the table, in order.
+        tasks: the table, in order; a loop is followed by its body.
         memory: bytes of the arena.
     """
 
@@ -93,22 +94,30 @@ class Plan:
         for _, buffer in lowering.constants:
             buffer.slot = slot
             slot += 1
-        self.tasks = [task for task in lowering.tasks if task.tiles]
+        self._first_cursor = slot
+        made = [task for task in lowering.tasks if task.tiles]
+        self.tasks = list(entries(made))
+        for loop in self.tasks:
+            for cursor in loop.cursors if isinstance(loop, Loop) else ():
+                cursor.moving.slot = slot
+                slot += 1
+        if slot > max(words.MOST_SLOTS, self._first_cursor):
+            raise NoKernelError(f"a loop among {slot} tensors")
         places = {id(buffer) for buffer in written.values()}
-        for task in self.tasks:
+        for task in made:
             task.guarded = any(id(buffer) in places for buffer in task.writes)
-        self.memory = place(self.tasks)
-        link(self.tasks)
+        self.memory = place(made)
+        link(made)
         self._slots = aligned((slot,), np.dtype(np.int64))
 
     def _fill_tables(self) -> None:
         """What the runner reads, in memory."""
-        self._library = Library([task.spec for task in self.tasks])
+        self._library = Library([task.spec for task in self.tasks if isinstance(task, Task)])
         self._arena = aligned((self.memory,), np.dtype(np.uint8))
         self._errors = aligned((8,), np.dtype(np.int64))
         self._slots[_ARENA], self._slots[_ERRORS] = address(self._arena), address(self._errors)
         for array, number in zip(
-            self._constants, range(len(self._slots) - len(self._constants), len(self._slots)),
+            self._constants, range(self._first_cursor - len(self._constants), self._first_cursor),
             strict=True,
         ):  # fmt: skip
             self._slots[number] = address(array)
@@ -116,13 +125,7 @@ class Plan:
         starts = []
         for task in self.tasks:
             starts.append(len(args))
-            for buffer, offset in task.tensors:
-                args += (
-                    [_ARENA, buffer.offset + offset]
-                    if buffer.slot is None
-                    else [buffer.slot, offset]
-                )
-            args += task.numbers
+            args += _arguments(task)
         needs = [len(args)]
         for task in self.tasks:
             args += task.needs
@@ -134,7 +137,8 @@ class Plan:
         self._progress = aligned((max(count, 1) * words.PROGRESS_WORDS,), np.dtype(np.int64))
         for i, task in enumerate(self.tasks):
             entry = self._table[i * words.TASK_WORDS :]
-            entry[words.KERNEL] = self._library.addresses[task.spec, ""]
+            if isinstance(task, Task):
+                entry[words.KERNEL] = self._library.addresses[task.spec, ""]
             entry[words.ARGS] = start + 8 * starts[i]
             entry[words.TILES] = task.tiles
             entry[words.GUARDED] = task.guarded
@@ -146,6 +150,8 @@ class Plan:
         self._head[words.PROGRESS] = address(self._progress)
         self._head[words.SLOTS] = address(self._slots)
         self._head[words.ERRORS] = address(self._errors)
+        if len(self._slots) > self._first_cursor:
+            self._head[words.PRIVATE] = len(self._slots)
         self.head = address(self._head)
         self._bound: list[Array | None] = [None] * len(self._slots)
 
@@ -238,6 +244,25 @@ def _nbytes(node: Node) -> int:
     return node.size * node.dtype.itemsize
 
 
+def _place(buffer: Buffer, offset: int) -> list[int]:
+    """The slot, and the bytes from there."""
+    return [_ARENA, buffer.offset + offset] if buffer.slot is None else [buffer.slot, offset]
+
+
+def _arguments(entry: Entry) -> list[int]:
+    """What a kernel is called with, or a loop's record."""
+    args: list[int] = []
+    if isinstance(entry, Task):
+        for buffer, offset in entry.tensors:
+            args += _place(buffer, offset)
+        return args + entry.numbers
+    for cursor in entry.cursors:
+        assert cursor.moving.slot is not None
+        base = _place(cursor.base, cursor.offset)
+        args += [cursor.moving.slot, *base, cursor.stride, cursor.mask]
+    return [entry.laps, len(entry.cursors), *args]
+
+
 def _target(copy: Copy, outputs: Sequence[Buffer], written: dict[Variable, Buffer]) -> View | None:
     """Where a copy goes; None: it is kept for later."""
     type = copy.source.tensor_type
@@ -253,5 +278,5 @@ def _check_types(graph: Graph) -> None:
     for node in graph.nodes:
         if isinstance(node.type, TensorType) and node.dtype == float64 and node.size != 1:
             raise NoKernelError("float64")
-        if not isinstance(node.type, TensorType):
-            raise NoKernelError(node.op.name)
+        for inner in subgraphs(node):
+            _check_types(inner)

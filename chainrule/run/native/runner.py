@@ -12,6 +12,11 @@ Tasks that write state are guarded. The first thread that reaches one decides fo
 whether state is written: not if an index was out of range or the run was interrupted. The planner
 sees to it that by then all indices have been looked at. Skipped tasks are claimed and counted like
 others, so that a run always ends with no tile in flight.
+
+A loop is an entry of the table without a kernel, followed by its body's entries. Each thread counts
+the laps by itself. In a lap, *cursors* move: slots of the table of addresses that point at the
+slice of this step; so every thread of a run has that table for itself. A lap begins when the one
+before is done. Tickets count on over the laps: tile k of lap p has the ticket p * tiles + k.
 """
 
 from __future__ import annotations
@@ -20,20 +25,30 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from chainrule.run.native.ir import Function, Module, Operand, Value
-from chainrule.run.native.kernels.calling import SIGNATURE
+from chainrule.run.native.kernels.calling import SCRATCH_BYTES, SIGNATURE
 
 # A plan's head.
-TASKS, TABLE, PROGRESS, SLOTS, ERRORS, VERDICT, INTERRUPT = range(7)
+# "Private": the size of the table of addresses if it has cursors, else 0.
+TASKS, TABLE, PROGRESS, SLOTS, ERRORS, VERDICT, INTERRUPT, PRIVATE = range(8)
 HEAD_WORDS = 8
-# One task in the table.
+# One task in the table. A loop has no kernel; ARGS is its record, TILES the length of its body.
 KERNEL, ARGS, TILES, GUARDED, NEEDS, NEEDED = range(6)
 TASK_WORDS = 8
+# A loop's record: how many laps, how many cursors, then the cursors. In lap t a cursor's slot has
+# the address in the slot BASE, and OFFSET + (t & MASK) * STRIDE bytes.
+LAPS, CURSORS, FIRST_CURSOR = range(3)
+SLOT, BASE, OFFSET, STRIDE, MASK = range(5)
+CURSOR_WORDS = 5
 # One task's progress: a cache line of its own.
 TICKET, DONE = range(2)
 PROGRESS_WORDS = 8
 # The team's board: each on a cache line of its own, then one word per helper.
 GENERATION, PLAN, STOP, LONGEST, PATIENCE, BUSY = (8 * i for i in range(6))
 BOARD_WORDS = 256
+
+# A thread's own table of addresses stands in its memory, after what kernels use.
+MOST_SLOTS = 1 << 15
+THREAD_BYTES = SCRATCH_BYTES + 8 * MOST_SLOTS
 
 ENDINGS = ("_one", "_many", "_help", "_pause")
 _GO, _SKIP = 1, 2
@@ -47,7 +62,9 @@ class RunnerSpec(NamedTuple):
 
 def runner(module: Module, name: str, spec: RunnerSpec) -> None:
     """The four functions of the runner."""
+    _alone(module, name)
     _one(module, name, spec)
+    _together(module, name, spec)
     _work(module, name, spec)
     _many(module, name, spec)
     _help(module, name, spec)
@@ -59,25 +76,89 @@ def runner(module: Module, name: str, spec: RunnerSpec) -> None:
 # ------------------------------------------------------------------------------ one thread
 
 
-def _one(module: Module, name: str, spec: RunnerSpec) -> None:
-    """Run a plan: ``(head, scratch) -> 0, or not 0 when no state was written``."""
-    fn = Function(module, f"{name}_one", [("ptr", "head"), ("ptr", "scratch")], "i64")
-    head, scratch = fn.args
-    restore = _flush_subnormals(fn, spec)
-    table, slots = head.load("ptr", TABLE), head.load("ptr", SLOTS)
+def _alone(module: Module, name: str) -> None:
+    """Some entries of the table on one thread: ``(head, scratch, slots, first, last, verdict)``.
 
-    def task(index: Value, verdict: Value) -> list[Value]:
-        entry = table.at(index * TASK_WORDS, "i64")
+    The result is the run's verdict, 0 while none is needed.
+    """
+    args = [
+        ("ptr", "head"), ("ptr", "scratch"), ("ptr", "slots"), ("i64", "first"), ("i64", "last"),
+        ("i64", "verdict"),
+    ]  # fmt: skip
+    fn = Function(module, f"{name}_alone", args, "i64", internal=True)
+    head, scratch, slots, first, last, verdict = fn.args
+    table = head.load("ptr", TABLE)
+
+    def task(entry: Value, verdict: Value) -> Value:
         guarded = entry.load("i64", GUARDED).compare("ne", 0)
         undecided = guarded & verdict.compare("eq", 0)
         (verdict,) = fn.when(undecided, lambda: [_verdict(head)], lambda: [verdict])
         skipped = guarded & verdict.compare("eq", _SKIP)
         tiles = fn.select(skipped, 0, entry.load("i64", TILES))
         fn.loop(0, tiles, 1, (), lambda tile: _call(entry, slots, tile, scratch))
-        return [verdict]
+        return verdict
 
-    count = head.load("i64", TASKS)
-    (verdict,) = fn.loop(0, count, 1, [fn.value(0, "i64")], task)
+    def lap(_: Value, start: Value, end: Value, verdict: Value) -> Value:
+        return fn.call(fn.name, "i64", head, scratch, slots, start, end, verdict)
+
+    fn.ret(_entries(table, slots, first, last, verdict, task, lap))
+
+
+def _entries(
+    table: Value, slots: Value, first: Value, last: Value, carried: Value,
+    task: Callable[[Value, Value], Value], lap: Callable[[Value, Value, Value, Value], Value],
+) -> Value:  # fmt: skip
+    """Walk the entries from ``first`` to before ``last``.
+
+    Args:
+        task: what is done with a task: (entry, carried) to carried.
+        lap: what is done with a lap: (its number, body's first, body's last, carried) to carried.
+    """
+    fn = table.fn
+
+    def one(index: Value, resume: Value, carried: Value) -> list[Value]:
+        entry = table.at(index * TASK_WORDS, "i64")
+
+        def loop() -> list[Value]:
+            end = index + 1 + entry.load("i64", TILES)
+            record = entry.load("ptr", ARGS)
+
+            def once(t: Value, carried: Value) -> list[Value]:
+                _move_cursors(record, slots, t)
+                return [lap(t, index + 1, end, carried)]
+
+            return [end, *fn.loop(0, record.load("i64", LAPS), 1, [carried], once)]
+
+        def visited() -> list[Value]:
+            is_loop = entry.load("i64", KERNEL).compare("eq", 0)
+            return fn.when(is_loop, loop, lambda: [resume, task(entry, carried)])
+
+        return fn.when(index.compare("sge", resume), visited, lambda: [resume, carried])
+
+    _, carried = fn.loop(first, last, 1, [first, carried], one)
+    return carried
+
+
+def _move_cursors(record: Value, slots: Value, t: Value) -> None:
+    """Point the loop's cursors at the slices of lap ``t``."""
+
+    def move(k: Value) -> None:
+        cursor = record.at(FIRST_CURSOR + k * CURSOR_WORDS, "i64")
+        steps = (t & cursor.load("i64", MASK)) * cursor.load("i64", STRIDE)
+        place = slots.load("i64", cursor.load("i64", BASE)) + cursor.load("i64", OFFSET) + steps
+        slots.store(place, cursor.load("i64", SLOT))
+
+    t.fn.loop(0, record.load("i64", CURSORS), 1, (), move)
+
+
+def _one(module: Module, name: str, spec: RunnerSpec) -> None:
+    """Run a plan: ``(head, scratch) -> 0, or not 0 when no state was written``."""
+    fn = Function(module, f"{name}_one", [("ptr", "head"), ("ptr", "scratch")], "i64")
+    head, scratch = fn.args
+    restore = _flush_subnormals(fn, spec)
+    none = fn.value(0, "i64")
+    args = head, scratch, head.load("ptr", SLOTS), none, head.load("i64", TASKS), none
+    verdict = fn.call(f"{name}_alone", "i64", *args)
     (verdict,) = fn.when(verdict.compare("eq", 0), lambda: [_verdict(head)], lambda: [verdict])
     restore()
     fn.ret(verdict - _GO)
@@ -99,19 +180,25 @@ def _call(entry: Value, slots: Value, tile: Value, scratch: Value) -> None:
 # ------------------------------------------------------------------------------ many threads
 
 
-def _work(module: Module, name: str, spec: RunnerSpec) -> None:
-    """What every thread of a run does: ``(head, scratch, generation) -> longest wait``."""
-    args = [("ptr", "head"), ("ptr", "scratch"), ("i64", "generation")]
-    fn = Function(module, f"{name}_work", args, "i64", internal=True)
-    head, scratch, generation = fn.args
-    table, slots = head.load("ptr", TABLE), head.load("ptr", SLOTS)
-    progress, count = head.load("ptr", PROGRESS), head.load("i64", TASKS)
+def _together(module: Module, name: str, spec: RunnerSpec) -> None:
+    """Some entries of the table, as one of several threads.
+
+    ``(head, scratch, slots, generation, first, last, lap, longest) -> longest wait``; they are done
+    when it returns.
+    """
+    args = [
+        ("ptr", "head"), ("ptr", "scratch"), ("ptr", "slots"), ("i64", "generation"),
+        ("i64", "first"), ("i64", "last"), ("i64", "lap"), ("i64", "longest"),
+    ]  # fmt: skip
+    fn = Function(module, f"{name}_together", args, "i64", internal=True)
+    head, scratch, slots, generation, first, last, this_lap, longest = fn.args
+    table, progress = head.load("ptr", TABLE), head.load("ptr", PROGRESS)
     mine = generation << 32
 
-    def wait(index: Value, longest: Value) -> list[Value]:
-        """Until a task is done, or its run is over."""
-        state = progress.at(index * PROGRESS_WORDS, "i64")
-        tiles = table.at(index * TASK_WORDS, "i64").load("i64", TILES)
+    def wait(entry: Value, longest: Value) -> Value:
+        """Until a task is done in this lap, or its run is over."""
+        state = _progress_of(entry, table, progress)
+        tiles = (this_lap + 1) * entry.load("i64", TILES)
 
         def done() -> Value:
             finished = _read(state.at(DONE, "i64")).compare("uge", tiles)
@@ -122,28 +209,76 @@ def _work(module: Module, name: str, spec: RunnerSpec) -> None:
             (spins,) = _until(fn, spec, done)
             return [fn.select(spins.compare("ugt", longest), spins, longest)]
 
-        return fn.when(done(), lambda: [longest], slowly)
+        return fn.when(done(), lambda: [longest], slowly)[0]
 
-    def task(index: Value, longest: Value) -> list[Value]:
-        entry = table.at(index * TASK_WORDS, "i64")
-        state = progress.at(index * PROGRESS_WORDS, "i64")
-        tiles, needed = entry.load("i64", TILES), entry.load("ptr", NEEDED)
-        (longest,) = fn.loop(
-            0, entry.load("i64", NEEDS), 1, [longest],
-            lambda k, longest: wait(needed.load("i64", k), longest),
-        )  # fmt: skip
+    def needs(entry: Value, longest: Value) -> Value:
+        needed = entry.load("ptr", NEEDED)
+
+        def one(k: Value, longest: Value) -> list[Value]:
+            return [wait(table.at(needed.load("i64", k) * TASK_WORDS, "i64"), longest)]
+
+        return fn.loop(0, entry.load("i64", NEEDS), 1, [longest], one)[0]
+
+    def task(entry: Value, longest: Value) -> Value:
+        state = _progress_of(entry, table, progress)
+        tiles = entry.load("i64", TILES)
+        longest = needs(entry, longest)
         guarded = entry.load("i64", GUARDED).compare("ne", 0)
         (verdict,) = fn.when(
             guarded, lambda: [_agree(head, generation)], lambda: [fn.value(_GO, "i64")]
         )
-        _claim(fn, state, mine, tiles, lambda tile: fn.when(
+        _claim(fn, state, mine + this_lap * tiles, tiles, lambda tile: fn.when(
             verdict.compare("eq", _GO), lambda: _call(entry, slots, tile, scratch)
         ))  # fmt: skip
-        return [longest]
+        return longest
 
-    (longest,) = fn.loop(0, count, 1, [fn.value(0, "i64")], task)
-    (longest,) = fn.loop(0, count, 1, [longest], wait)
+    def lap(t: Value, start: Value, end: Value, longest: Value) -> Value:
+        entry = table.at((start - 1) * TASK_WORDS, "i64")
+        (longest,) = fn.when(t.compare("eq", 0), lambda: [needs(entry, longest)], lambda: [longest])
+        number = this_lap * entry.load("ptr", ARGS).load("i64", LAPS) + t
+        args = head, scratch, slots, generation, start, end, number, longest
+        return fn.call(fn.name, "i64", *args)
+
+    nothing = fn.value(0, "i64")
+    longest = _entries(table, slots, first, last, longest, task, lap)
+
+    def finished(index: Value, resume: Value, longest: Value) -> list[Value]:
+        """Wait for a task; a loop was waited for when it ended."""
+        entry = table.at(index * TASK_WORDS, "i64")
+        beyond = index + 1 + entry.load("i64", TILES)
+        is_loop = entry.load("i64", KERNEL).compare("eq", 0)
+        return fn.when(
+            index.compare("slt", resume), lambda: [resume, longest],
+            lambda: fn.when(
+                is_loop, lambda: [beyond, longest], lambda: [resume, wait(entry, longest)]
+            ),
+        )  # fmt: skip
+
+    _, longest = fn.loop(first, last, 1, [nothing, longest], finished)
     fn.ret(longest)
+
+
+def _progress_of(entry: Value, table: Value, progress: Value) -> Value:
+    """Where a task's ticket is: the progress is laid out as the table."""
+    fn = entry.fn
+    assert TASK_WORDS == PROGRESS_WORDS
+    distance = fn.op("i64", f"ptrtoint ptr {entry} to i64")
+    distance = distance - fn.op("i64", f"ptrtoint ptr {table} to i64")
+    return progress.at(distance, "i8")
+
+
+def _work(module: Module, name: str, spec: RunnerSpec) -> None:
+    """What every thread of a run does: ``(head, scratch, generation) -> longest wait``."""
+    args = [("ptr", "head"), ("ptr", "scratch"), ("i64", "generation")]
+    fn = Function(module, f"{name}_work", args, "i64", internal=True)
+    head, scratch, generation = fn.args
+    shared, count = head.load("ptr", SLOTS), head.load("i64", PRIVATE)
+    own = scratch.at(SCRATCH_BYTES, "i8")
+    fn.loop(0, count, 1, (), lambda k: own.store(shared.load("i64", k), k))
+    slots = fn.select(count.compare("eq", 0), shared, own)
+    none = fn.value(0, "i64")
+    args_ = head, scratch, slots, generation, none, head.load("i64", TASKS), none, none
+    fn.ret(fn.call(f"{name}_together", "i64", *args_))
 
 
 def _claim(

@@ -1,8 +1,8 @@
-"""One line of a plan: a kernel, what it is called with, and what it touches."""
+"""One line of a plan: a kernel, what it is called with, and what it touches; or a loop of lines."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from chainrule.run.native.jit import Spec
@@ -35,6 +35,74 @@ class Task:
     needs: list[int] = field(default_factory=list)
 
 
+@dataclass(eq=False)
+class Cursor:
+    """An address that moves from lap to lap.
+
+    Attributes:
+        moving: what the loop's tasks see: the slice of this lap.
+        base: what it moves in.
+        offset: where it is in lap 0, in bytes.
+        stride: bytes from lap to lap.
+        mask: of the lap's number: 1 to go to and fro, -1 to go on.
+    """
+
+    moving: Buffer
+    base: Buffer
+    offset: int
+    stride: int
+    mask: int = -1
+
+
+@dataclass(eq=False)
+class Loop:
+    """Tasks that run again and again, a lap at a time.
+
+    Attributes:
+        laps: how many times.
+        tasks: the body.
+        cursors: what moves from lap to lap.
+        reads, writes: the buffers outside the body that it touches.
+        needs: earlier entries that must be done before the first lap.
+    """
+
+    laps: int
+    tasks: list[Task | Loop]
+    cursors: list[Cursor]
+    reads: list[Buffer]
+    writes: list[Buffer]
+    needs: list[int] = field(default_factory=list)
+    guarded: bool = False
+
+    @property
+    def tiles(self) -> int:
+        """Entries of the body; without any the loop does nothing."""
+        return sum(1 for _ in entries(self.tasks))
+
+    @property
+    def checks(self) -> bool:
+        """Whether it may find an index out of range."""
+        return any(each.checks for each in self.tasks)
+
+    def memory(self) -> list[Buffer]:
+        """Parts of the arena that only the body uses."""
+        return [
+            buffer for each in entries(self.tasks) for buffer in [*each.reads, *each.writes]
+            if buffer.slot is None
+        ]  # fmt: skip
+
+
+Entry = Task | Loop
+
+
+def entries(tasks: Sequence[Entry]) -> Iterator[Entry]:
+    """The lines of the table: each loop is followed by its body."""
+    for each in tasks:
+        yield each
+        if isinstance(each, Loop):
+            yield from entries(each.tasks)
+
+
 def task(
     spec: Spec, reads: Sequence[View], writes: Sequence[View], numbers: Sequence[int], tiles: int,
     checks: bool = False,
@@ -48,36 +116,50 @@ def task(
     )  # fmt: skip
 
 
-def link(tasks: Sequence[Task]) -> None:
+def link(tasks: Sequence[Entry], first: int = 0) -> None:
     """Fill in ``needs``: whoever touches memory waits for whoever touched it before.
 
     Two may read at once. Tasks that write variables wait for all that look at indices. What follows
-    from other needs is left out.
+    from other needs is left out. Nobody need wait for a loop: it ends for all threads at once. The
+    tasks of a loop's body need each other alone: a lap begins when the one before is done.
+
+    Args:
+        first: the number of the first entry.
     """
     writers: dict[object, list[int]] = {}
     readers: dict[object, list[int]] = {}
     parts: list[Buffer] = []  # of the arena, in order of first use
     checkers: list[int] = []
-    reach: list[int] = []
-    for number, each in enumerate(tasks):
+    reach: dict[int, int] = {}
+    loops: set[int] = set()
+    number = first
+    for each in tasks:
+        inner = each.memory() if isinstance(each, Loop) else []
+        writes = [*each.writes, *inner]
         direct: set[int] = set(checkers) if each.guarded else set()
-        for buffer in [*each.reads, *each.writes]:
+        for buffer in [*each.reads, *writes]:
             for memory in _sharing(buffer, parts):
                 direct.update(writers.get(memory, ()))
-                if buffer in each.writes or memory is not buffer.memory:
+                if buffer in writes or memory is not buffer.memory:
                     direct.update(readers.get(memory, ()))
         closure = 0
         for earlier in sorted(direct, reverse=True):
             if not closure >> earlier & 1:
-                each.needs.append(earlier)
+                if earlier not in loops:
+                    each.needs.append(earlier)
                 closure |= reach[earlier] | 1 << earlier
-        reach.append(closure)
-        for buffer in each.writes:
+        reach[number] = closure
+        for buffer in writes:
             writers[buffer.memory], readers[buffer.memory] = [number], []
         for buffer in each.reads:
             readers.setdefault(buffer.memory, []).append(number)
         if each.checks:
             checkers.append(number)
+        if isinstance(each, Loop):
+            loops.add(number)
+            link(each.tasks, number + 1)
+            number += each.tiles
+        number += 1
 
 
 def _sharing(buffer: Buffer, parts: list[Buffer]) -> list[object]:
@@ -93,15 +175,11 @@ def _sharing(buffer: Buffer, parts: list[Buffer]) -> list[object]:
     ]  # fmt: skip
 
 
-def place(tasks: Sequence[Task]) -> int:
+def place(tasks: Sequence[Entry]) -> int:
     """Give each part of the arena its offset, reusing what is no longer read; the arena's size."""
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
-    for number, each in enumerate(tasks):
-        for buffer in [*each.reads, *each.writes]:
-            if buffer.slot is None:
-                first.setdefault(buffer, number)
-                last[buffer] = number
+    _note_uses(tasks, 0, first, last)
     placed: list[Buffer] = []
     size = 0
     for buffer in sorted(first, key=lambda b: (-b.nbytes, first[b])):  # the large ones first
@@ -118,6 +196,22 @@ def place(tasks: Sequence[Task]) -> int:
         placed.append(buffer)
         size = max(size, _rounded(offset + buffer.nbytes))
     return size
+
+
+def _note_uses(
+    tasks: Sequence[Entry], number: int, first: dict[Buffer, int], last: dict[Buffer, int]
+) -> int:
+    """When each part of the arena is used first and last; a loop uses what is outside all along."""
+    for each in tasks:
+        start = number
+        number += 1
+        if isinstance(each, Loop):
+            number = _note_uses(each.tasks, number, first, last)
+        for buffer in [*each.reads, *each.writes]:
+            if buffer.slot is None:
+                first[buffer] = min(first.get(buffer, start), start)
+                last[buffer] = max(last.get(buffer, start), number - 1)
+    return number
 
 
 def _rounded(nbytes: int) -> int:
