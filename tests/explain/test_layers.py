@@ -51,6 +51,28 @@ class Self(nn.Module):
         return made[0] if isinstance(made, tuple) else made
 
 
+class Beside(nn.Module):
+    """A layer or loss of two inputs or more, given arrays after the first, before any target."""
+
+    def __init__(self, layer: nn.Module, *more: Any) -> None:
+        self.layer = layer
+        self.more = [cr.tensor(array) for array in more]
+        self.reduction = "mean"
+
+    def forward(self, x: Any, *target: Any) -> Any:
+        if target:
+            self.layer.reduction = self.reduction
+        return self.layer(x, *self.more, *target)
+
+
+class Variances(Beside):
+    """A loss that takes arrays after the target."""
+
+    def forward(self, x: Any, *target: Any) -> Any:
+        self.layer.reduction = self.reduction
+        return self.layer(x, *target, *self.more)
+
+
 class Scaled(nn.Module):
     """What has no parameters, behind one: so that there is something to learn."""
 
@@ -75,6 +97,8 @@ class Spelled(nn.Module):
 IMAGE = (1, 2, 4, 4)
 SERIES = (1, 2, 5)
 WORDS = (2, 3, 4)
+OTHERS = np.random.default_rng(8).normal(size=(2, 3))
+SIGNS = np.array([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]])
 
 LAYERS: dict[str, Layer] = {
     "AdaptiveAvgPool2d": Layer(lambda: nn.AdaptiveAvgPool2d(2), IMAGE),
@@ -89,6 +113,7 @@ LAYERS: dict[str, Layer] = {
     "Conv2d": Layer(lambda: nn.Conv2d(2, 2, 3, stride=2, padding=1), IMAGE),
     "ConvTranspose1d": Layer(lambda: nn.ConvTranspose1d(2, 1, 3, stride=2), (1, 2, 3)),
     "ConvTranspose2d": Layer(lambda: nn.ConvTranspose2d(2, 1, 2, stride=2), (1, 2, 2, 2)),
+    "CosineSimilarity": Layer(lambda: Beside(nn.CosineSimilarity(), OTHERS), (2, 3)),
     "Dropout": Layer(lambda: nn.Dropout(0.4)),
     "Dropout1d": Layer(lambda: nn.Dropout1d(0.4), SERIES),
     "Dropout2d": Layer(lambda: nn.Dropout2d(0.4), IMAGE),
@@ -123,6 +148,7 @@ LAYERS: dict[str, Layer] = {
         lambda: Self(nn.MultiheadAttention(4, 2, batch_first=True), 3), WORDS
     ),
     "PReLU": Layer(nn.PReLU),
+    "PairwiseDistance": Layer(lambda: Beside(nn.PairwiseDistance(), OTHERS), (2, 3)),
     "PixelShuffle": Layer(lambda: nn.PixelShuffle(2), (1, 4, 2, 2)),
     "RMSNorm": Layer(lambda: nn.RMSNorm(3), (2, 3)),
     "RNN": Layer(lambda: First(nn.RNN(4, 2)), WORDS),
@@ -178,10 +204,38 @@ LOSSES: dict[str, tuple[Make, Any]] = {
     "BCELoss": (nn.BCELoss, np.full((2, 3), 0.3)),
     "BCEWithLogitsLoss": (nn.BCEWithLogitsLoss, np.full((2, 3), 0.3)),
     "CTCLoss": (Spelled, np.array([2])),
+    "CosineEmbeddingLoss": (
+        lambda: Beside(nn.CosineEmbeddingLoss(margin=-0.9), OTHERS),
+        np.array([1.0, -1.0]),
+    ),
     "CrossEntropyLoss": (nn.CrossEntropyLoss, np.array([2, 0])),
+    "CrossEntropyLoss of weights": (
+        lambda: nn.CrossEntropyLoss(np.array([0.5, 2.0, 1.0]), label_smoothing=0.1),
+        np.array([2, 0]),
+    ),
+    "CrossEntropyLoss with ignored": (
+        lambda: nn.CrossEntropyLoss(ignore_index=-100),
+        np.array([2, -100]),
+    ),
+    "CrossEntropyLoss of soft targets": (nn.CrossEntropyLoss, np.full((2, 3), 0.3)),
+    "GaussianNLLLoss": (
+        lambda: Variances(nn.GaussianNLLLoss(), np.full((2, 3), 0.7)),
+        np.full((2, 3), 0.3),
+    ),
+    "HingeEmbeddingLoss": (lambda: nn.HingeEmbeddingLoss(margin=2.0), SIGNS),
+    "HuberLoss": (lambda: nn.HuberLoss(delta=0.4), np.full((2, 3), 0.3)),
+    "KLDivLoss": (nn.KLDivLoss, np.full((2, 3), 1 / 3)),
     "L1Loss": (nn.L1Loss, np.full((2, 3), 0.3)),
     "MSELoss": (nn.MSELoss, np.full((2, 3), 0.3)),
+    "MarginRankingLoss": (lambda: Beside(nn.MarginRankingLoss(0.5), OTHERS), SIGNS),
+    "MultiLabelSoftMarginLoss": (nn.MultiLabelSoftMarginLoss, np.full((2, 3), 0.3)),
+    "MultiMarginLoss": (nn.MultiMarginLoss, np.array([2, 0])),
     "NLLLoss": (nn.NLLLoss, np.array([2, 0])),
+    "PoissonNLLLoss": (nn.PoissonNLLLoss, np.full((2, 3), 2.0)),
+    "QuantileLoss": (lambda: nn.QuantileLoss(0.9), np.full((2, 3), 0.3)),
+    "SmoothL1Loss": (lambda: nn.SmoothL1Loss(beta=0.4), np.full((2, 3), 0.3)),
+    "SoftMarginLoss": (nn.SoftMarginLoss, SIGNS),
+    "TripletMarginLoss": (lambda: Beside(nn.TripletMarginLoss(), OTHERS), OTHERS[::-1] + 1),
 }
 CONTAINERS = {"Module", "ModuleDict", "ModuleList", "Sequential"}
 
@@ -223,7 +277,11 @@ def test_layers(name: str) -> None:
 def test_losses(name: str) -> None:
     make, target = LOSSES[name]
     cr.manual_seed(3)
-    last = {"BCELoss": [nn.Sigmoid()], "NLLLoss": [nn.LogSoftmax(-1)]}.get(name, [])
+    last = {
+        "BCELoss": [nn.Sigmoid()],
+        "NLLLoss": [nn.LogSoftmax(-1)],
+        "KLDivLoss": [nn.LogSoftmax(-1)],
+    }.get(name, [])
     model = nn.Sequential(nn.Linear(4, 3), *last).double()
     x = np.random.default_rng(5).normal(size=(2, 4))
     for reduction in ("mean", "sum"):
