@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chainrule.train import scores
 from chainrule.train.callbacks import Callback, Progress
 from chainrule.train.checkpoint import load_checkpoint, save_checkpoint
 from chainrule.train.folder import RunFolder
@@ -18,4 +19,5 @@ __all__ = [
     "load_checkpoint",
     "measure",
     "save_checkpoint",
+    "scores",
 ]
