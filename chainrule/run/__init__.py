@@ -77,3 +77,12 @@ def set_executor(name: str) -> None:
 def prepare(graph: Graph) -> Plan:
     """The graph's plan on the chosen executor."""
     return _EXECUTORS[_chosen](graph)
+
+
+def prepare_once(graph: Graph) -> Plan:
+    """The plan of a graph that was not compiled: such graphs come again as new nodes, or never."""
+    if _chosen == "native":
+        from chainrule.run.native import prepare_once
+
+        return prepare_once(graph)
+    return prepare(graph)

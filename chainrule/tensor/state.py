@@ -22,7 +22,7 @@ from chainrule.core.graph import Array, Graph, Node, Shape, Variable, place, wal
 from chainrule.core.loops import tidy
 from chainrule.core.op import Op, written
 from chainrule.errors import ChainruleError, LeakedTensorError
-from chainrule.run import prepare
+from chainrule.run import prepare_once as prepare
 
 # So many new tensors may wait for an evaluation; then those still held are evaluated, so that a
 # long loop which never looks at a number keeps neither its graph nor its data.

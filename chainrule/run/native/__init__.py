@@ -13,11 +13,12 @@ import warnings
 from chainrule.core.graph import Graph, caller
 from chainrule.errors import NoKernelWarning
 from chainrule.run import interpreter
+from chainrule.run.native.eager import LITTLE, SharedPlan, shared, work
 from chainrule.run.native.failures import NoKernelError
 from chainrule.run.native.fuse import VIEWS
 from chainrule.run.native.plan import Plan
 
-__all__ = ["Plan", "prepare"]
+__all__ = ["Plan", "prepare", "prepare_once"]
 
 _said: set[str] = set()
 
@@ -32,8 +33,23 @@ def prepare(graph: Graph) -> Plan | interpreter.Plan:
     try:
         return Plan(graph)
     except NoKernelError as error:
-        op = str(error)
-        if op not in _said:
-            _said.add(op)
-            warnings.warn(NoKernelWarning(op=op).at("", caller()), stacklevel=2)
+        _say(str(error))
         return interpreter.prepare(graph)
+
+
+def prepare_once(graph: Graph) -> SharedPlan | interpreter.Plan:
+    """The plan of a graph that was not compiled; it shares one with graphs of its structure."""
+    if work(graph) < LITTLE:
+        return interpreter.prepare(graph)
+    try:
+        return shared(graph)
+    except NoKernelError as error:
+        _say(str(error))
+        return interpreter.prepare(graph)
+
+
+def _say(op: str) -> None:
+    """The notice, once per op."""
+    if op not in _said:
+        _said.add(op)
+        warnings.warn(NoKernelWarning(op=op).at("", caller()), stacklevel=3)
