@@ -105,8 +105,8 @@ def precision_recall_fscore_support(
     y_pred: Any,
     *,
     beta: float = 1.0,
-    average: str | None = None,
     pos_label: Any = 1,
+    average: str | None = None,
     zero_division: float = 0.0,
 ) -> PrecisionRecall:
     """Precision: the share of what was called a class that is one. Recall: the share of it found.
@@ -117,10 +117,10 @@ def precision_recall_fscore_support(
         y_true: classes, (samples,).
         y_pred: predicted classes, (samples,).
         beta: how many times recall counts as precision.
+        pos_label: the class that ``average="binary"`` looks at.
         average: None gives an array, one entry for each class in sorted order; "macro" their mean,
             "weighted" the mean by support, "micro" counts all classes together, "binary" looks at
             ``pos_label`` alone.
-        pos_label: the class that "binary" looks at.
         zero_division: what stands for 0 / 0.
 
     >>> made = precision_recall_fscore_support([0, 0, 1, 1, 1], [0, 1, 1, 1, 0], average="binary")
