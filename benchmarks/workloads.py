@@ -2,16 +2,19 @@
 
 W1: MLP 784-128-10, ReLU, softmax cross-entropy, SGD, batch 64.
 W2: MLP 784-1024-1024-10, the same with Adam, batch 256.
+W5: letter model, vocabulary 96: embedding 64, LSTM 256, length 64, Adam, batch 32.
+W6: GPT, vocabulary 96, width 128, 4 heads, 4 layers, length 64, AdamW, batch 32.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sequences import LENGTH, VOCABULARY, gpt, letters
 
 Array = np.ndarray[Any, Any]
 Step = Callable[[], Any]
@@ -23,48 +26,19 @@ class Workload:
 
     Attributes:
         name, about: what it is called and what it does.
-        sizes: the layers' widths.
-        adam: Adam, else SGD.
-        batch: samples per step.
+        model: the network, from the ``nn`` of either library.
+        data: a batch: inputs, and the class at every position.
+        flops: products and sums of the matrix products of a step.
+        optimizer, options: its class and its arguments.
     """
 
     name: str
     about: str
-    sizes: Sequence[int]
-    adam: bool
-    batch: int
-
-    @property
-    def flops(self) -> float:
-        """Products and sums of the matrix products of a step; the first layer has no dX."""
-        pairs = list(itertools.pairwise(self.sizes))
-        each = [2.0 * self.batch * a * b for a, b in pairs]
-        return 3 * sum(each) - each[0]
-
-    def data(self) -> tuple[Array, Array]:
-        """A batch of images and labels."""
-        rng = np.random.default_rng(0)
-        images = rng.random((self.batch, self.sizes[0])).astype(np.float32)
-        return images, rng.integers(0, self.sizes[-1], self.batch)
-
-    def weights(self) -> list[Array]:
-        """The same start for every candidate: weights and zero biases, layer by layer."""
-        rng = np.random.default_rng(1)
-        made: list[Array] = []
-        for inputs, outputs in itertools.pairwise(self.sizes):
-            scale = np.sqrt(2 / inputs)
-            made.append((rng.standard_normal((outputs, inputs)) * scale).astype(np.float32))
-            made.append(np.zeros(outputs, np.float32))
-        return made
-
-
-WORKLOADS = {
-    each.name: each
-    for each in (
-        Workload("W1", "MLP 784-128-10, SGD", (784, 128, 10), adam=False, batch=64),
-        Workload("W2", "MLP 784-1024-1024-10, Adam", (784, 1024, 1024, 10), adam=True, batch=256),
-    )
-}
+    model: Callable[[Any], Any]
+    data: Callable[[], tuple[Array, Array]]
+    flops: float
+    optimizer: str
+    options: Mapping[str, float]
 
 
 def chainrule_step(workload: Workload) -> Step:
@@ -72,49 +46,98 @@ def chainrule_step(workload: Workload) -> Step:
     import chainrule as cr
     from chainrule import nn, optim
 
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(workload.sizes):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    model = nn.Sequential(*layers[:-1])
-    for parameter, array in zip(model.parameters(), workload.weights(), strict=True):
-        parameter.copy_(array)
-    parameters = model.parameters()
-    optimizer = optim.Adam(parameters, lr=1e-3) if workload.adam else optim.SGD(parameters, lr=0.1)
+    cr.manual_seed(0)
+    model = workload.model(nn)
+    optimizer = getattr(optim, workload.optimizer)(model.parameters(), **workload.options)
 
-    def step(images: cr.Tensor, labels: cr.Tensor) -> cr.Tensor:
-        loss = nn.functional.cross_entropy(model(images), labels)
+    def step(inputs: cr.Tensor, classes: cr.Tensor) -> cr.Tensor:
+        scores = model(inputs)
+        loss = nn.functional.cross_entropy(scores.reshape(-1, scores.shape[-1]), classes)
         loss.backward()
         optimizer.step()
         return loss
 
     compiled = cr.compile(step)
-    images, labels = workload.data()
-    return lambda: compiled(images, labels).item()
+    inputs, classes = workload.data()
+    return lambda: compiled(inputs, classes).item()
 
 
 def torch_step(workload: Workload, fused: bool) -> Step:
-    """The step in PyTorch, eager; ``fused`` takes the fused optimizer."""
+    """The step in PyTorch, eager, from the same weights; ``fused`` takes the fused optimizer."""
     import torch
-    from torch import nn
 
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(workload.sizes):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    model = nn.Sequential(*layers[:-1])
-    with torch.no_grad():
-        for parameter, array in zip(model.parameters(), workload.weights(), strict=True):
-            parameter.copy_(torch.from_numpy(array))
-    if workload.adam:
-        optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=fused)
-    else:
-        optimizer = torch.optim.SGD(model.parameters(), 0.1, fused=fused)
-    images, labels = map(torch.from_numpy, workload.data())
+    import chainrule as cr
+    from chainrule import nn
+
+    cr.manual_seed(0)
+    start = {name: x.numpy() for name, x in workload.model(nn).state_dict().items()}
+    model = workload.model(torch.nn)
+    model.load_state_dict({name: torch.tensor(array) for name, array in start.items()})
+    make = getattr(torch.optim, workload.optimizer)
+    optimizer = make(model.parameters(), fused=fused, **workload.options)
+    inputs, classes = map(torch.from_numpy, workload.data())
 
     def step() -> float:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(images), labels)
+        scores = model(inputs)
+        scores = scores.reshape(-1, scores.shape[-1])
+        loss = torch.nn.functional.cross_entropy(scores, classes)
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return float(loss.item())
 
     return step
+
+
+# ------------------------------------------------------------------------------ the table
+
+
+def _mlp(
+    name: str, sizes: Sequence[int], batch: int, optimizer: str, options: Mapping[str, float]
+) -> Workload:
+    """Linear layers with ReLU between."""
+
+    def model(nn: Any) -> Any:
+        layers: list[Any] = []
+        for inputs, outputs in itertools.pairwise(sizes):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        return nn.Sequential(*layers[:-1])
+
+    def data() -> tuple[Array, Array]:
+        rng = np.random.default_rng(0)
+        images = rng.random((batch, sizes[0])).astype(np.float32)
+        return images, rng.integers(0, sizes[-1], batch)
+
+    each = [2.0 * batch * a * b for a, b in itertools.pairwise(sizes)]
+    flops = 3 * sum(each) - each[0]  # the first layer has no dX
+    about = f"MLP {'-'.join(map(str, sizes))}, {optimizer}"
+    return Workload(name, about, model, data, flops, optimizer, options)
+
+
+def _text(batch: int) -> Callable[[], tuple[Array, Array]]:
+    def data() -> tuple[Array, Array]:
+        rng = np.random.default_rng(0)
+        text = rng.integers(0, VOCABULARY, (batch, LENGTH + 1))
+        return text[:, :-1].copy(), text[:, 1:].reshape(-1).copy()
+
+    return data
+
+
+_TOKENS = 32 * LENGTH
+_LETTERS = 6.0 * _TOKENS * (64 * 1024 + 256 * 1024 + 256 * VOCABULARY)
+_LINEAR = 6.0 * _TOKENS * (4 * 12 * 128**2 + 128 * VOCABULARY)
+_ATTENTION = 3 * 4 * 2 * 2.0 * _TOKENS * LENGTH * 128
+
+WORKLOADS = {
+    each.name: each
+    for each in (
+        _mlp("W1", (784, 128, 10), 64, "SGD", {"lr": 0.1}),
+        _mlp("W2", (784, 1024, 1024, 10), 256, "Adam", {"lr": 1e-3}),
+        Workload(
+            "W5", "letter model, LSTM 256", letters, _text(32), _LETTERS, "Adam", {"lr": 1e-3}
+        ),
+        Workload(
+            "W6", "GPT, 4 layers", gpt, _text(32), _LINEAR + _ATTENTION, "AdamW", {"lr": 1e-3}
+        ),
+    )
+}
