@@ -122,7 +122,7 @@ class ChainruleWarning(_Message, UserWarning):
 class ShapeError(ChainruleError, ValueError):
     """Shapes that do not fit an operation."""
 
-    en = ("{op}: {expected}, but got {got}.", "{mend}")
+    en = ("{op} needs {expected}, but got {got}.", "{mend}")
     zh = ("{op}:需要 {expected},实际得到 {got}。", "{mend}")
 
 
@@ -143,7 +143,7 @@ class LayerInputError(ShapeError):
 class DTypeError(ChainruleError, TypeError):
     """Types that do not fit an operation."""
 
-    en = ("{op}: {expected}, but got {got}.", "{mend}")
+    en = ("{op} needs {expected}, but got {got}.", "{mend}")
     zh = ("{op}:需要 {expected},实际得到 {got}。", "{mend}")
 
 

@@ -96,7 +96,8 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with scope(self._scope):
             try:
-                return self.forward(*args, **kwargs)
+                data = (tensor(arg) if isinstance(arg, np.ndarray) else arg for arg in args)
+                return self.forward(*data, **kwargs)
             except ChainruleError as error:
                 raise located(error) from None
 

@@ -97,7 +97,7 @@ def test_initial_values() -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(ShapeError, match="BERT: at most 9 tokens, but got 10"):
+    with pytest.raises(ShapeError, match="BERT needs at most 9 tokens, but got 10"):
         BertModel(BertConfig(**SMALL))(cr.ones(1, 10, dtype=cr.int64))
     with pytest.raises(OptionError, match="a multiple of num_attention_heads=3"):
         BertModel(BertConfig(**{**SMALL, "num_attention_heads": 3}))

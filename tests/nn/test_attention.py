@@ -328,7 +328,7 @@ def test_mistakes() -> None:
         nn.MultiheadAttention(6, 4)
     layer = nn.MultiheadAttention(E, H, kdim=3)
     x = cr.ones(2, 3, E)
-    with pytest.raises(ShapeError, match=r"MultiheadAttention key: .* the last with 3 entries"):
+    with pytest.raises(ShapeError, match=r"MultiheadAttention key needs .* the last with 3 entries"):
         layer(x, x, x)
     with pytest.raises(ShapeError, match="keys as wide as the queries, 2"):
         F.scaled_dot_product_attention(cr.ones(3, 2), cr.ones(3, 4), cr.ones(3, 2))
@@ -336,7 +336,7 @@ def test_mistakes() -> None:
         F.scaled_dot_product_attention(cr.ones(3, 2), cr.ones(3, 2), cr.ones(4, 2))
     with pytest.raises(ShapeError, match="queries with at least two axes"):
         F.scaled_dot_product_attention(cr.ones(2), cr.ones(3, 2), cr.ones(4, 2))
-    with pytest.raises(ShapeError, match="grouped queries: heads"):
+    with pytest.raises(ShapeError, match="grouped queries needs heads"):
         F.scaled_dot_product_attention(cr.ones(3, 2, 2), *[cr.ones(2, 2, 2)] * 2, enable_gqa=True)
     with pytest.raises(OptionError, match="attn_mask must be true and false"):
         F.scaled_dot_product_attention(*[cr.ones(2, 2)] * 3, cr.tensor([[1, 0], [1, 1]]))

@@ -295,3 +295,9 @@ def test_errors_raised_in_a_forward_name_the_layer() -> None:
 class Refusing(nn.Module):
     def forward(self, x: cr.Tensor) -> cr.Tensor:
         raise OptionError(name="width", expected="more", got=x.shape)
+
+
+def test_arrays_are_taken_as_data() -> None:
+    layer = nn.Linear(2, 1)
+    x = np.ones((3, 2), np.float32)
+    np.testing.assert_array_equal(layer(x).numpy(), layer(cr.tensor(x)).numpy())

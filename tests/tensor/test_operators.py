@@ -284,7 +284,7 @@ def test_float32_and_float64_do_not_mix() -> None:
     with pytest.raises(DTypeError) as caught:
         cr.ones(2) + cr.ones(2, dtype=cr.float64)
     assert str(caught.value).endswith(
-        "add: one float type, but got float32 and float64.\n"
+        "add needs one float type, but got float32 and float64.\n"
         "  Mend: x.double() or model.double() makes both float64; x.float() makes both float32"
     )
     assert "test_operators.py:" in str(caught.value)
