@@ -271,25 +271,30 @@ def _update(
 
 
 class Checker:
-    """dL/d(any entry of any node) by moving it a little, in float64."""
+    """dL/d(any entry of any node) by moving it a little, in float64.
+
+    The forward part is run once in float64; for a difference only what depends on the moved node is
+    run again.
+    """
 
     def __init__(self, recording: Recording) -> None:
         assert recording.loss is not None
-        self._recording = recording
+        self._forward = recording.forward
         self._twin = _widened(recording)
-        self._plans: dict[Node, interpreter.Plan] = {}
+        self._loss = self._twin[recording.loss]
+        leaves = [leaf for leaf in self._twin if leaf in recording.arrays]
+        graph = Graph([self._twin[leaf] for leaf in leaves], [self._loss])
+        self._values: dict[Node, Any] = {}
+        plan = interpreter.prepare(graph, hook=self._values.__setitem__)
+        plan([_wide(recording.arrays[leaf]) for leaf in leaves], [])
+        self._plans: dict[Node, tuple[interpreter.Plan, list[Any]]] = {}
 
     def __call__(self, node: Node, index: Shape) -> float:
         """(L(v + h) - L(v - h)) / 2h for the entry v of ``node`` at ``index``."""
-        recording = self._recording
-        assert recording.loss is not None
-        leaves = [leaf for leaf in self._twin if leaf in recording.arrays and leaf is not node]
         if node not in self._plans:
-            given = [self._twin[leaf] for leaf in (node, *leaves)]
-            self._plans[node] = interpreter.prepare(Graph(given, [self._twin[recording.loss]]))
-        plan = self._plans[node]
-        centre = recording.value(node).astype(float64)
-        rest = [_wide(recording.arrays[leaf]) for leaf in leaves]
+            self._plans[node] = self._plan(node)
+        plan, rest = self._plans[node]
+        centre = np.asarray(self._values[self._twin[node]])
         h = 1e-6 * max(1.0, abs(float(centre[index])))
         sides = []
         for sign in (1, -1):
@@ -297,6 +302,19 @@ class Checker:
             moved[index] += sign * h
             sides.append(float(plan([moved, *rest], [])[0]))
         return (sides[0] - sides[1]) / (2 * h)
+
+    def _plan(self, node: Node) -> tuple[interpreter.Plan, list[Any]]:
+        """The part after a node, and the values that it reads besides that node's."""
+        after = {node}
+        beside: dict[Node, None] = {}
+        for step in self._forward:
+            if after.isdisjoint(step.inputs):
+                continue
+            after.add(step)
+            beside.update(dict.fromkeys(child for child in step.inputs if child not in after))
+        rest = [self._twin[child] for child in beside]
+        graph = Graph([self._twin[node], *rest], [self._loss])
+        return interpreter.prepare(graph), [self._values[twin] for twin in rest]
 
 
 def _wide(array: Array) -> Array:
