@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +41,10 @@ def test_markdown(lang: str, golden: Golden) -> None:
 
 
 def test_json(golden: Golden) -> None:
-    text = cases.build("exam", lang="zh").json()
+    document = json.loads(
+        cases.build("exam", lang="zh").json(), parse_float=lambda x: f"{float(x):.5g}"
+    )
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     golden("exam.json", re.sub(r'"line": "(\w+\.py):\d+"', r'"line": "\1:LINE"', text))
 
 
