@@ -17,6 +17,8 @@ from chainrule.core.graph import TensorType
 from chainrule.core.op import ATOM, OPS, PRODUCT, SUM, UNARY, Op, input
 from chainrule.run.interpreter import evaluate
 
+# What float64 leaves of differences that are 0.
+_NOISE = 1e-15
 # A sum with more terms than this is printed as its first ones, "...", and its last one.
 _TERMS_SHOWN = 4
 
@@ -137,9 +139,9 @@ def number(x: float, exact: float = 1e-6) -> str:
     """A number for reading: short decimals in full, others to 4 decimals or 4 digits."""
     if np.isnan(x) or np.isinf(x):
         return str(float(x))
-    if x == 0:
-        return "0"
     size = abs(x)
+    if size < _NOISE:
+        return "0"
     if abs(x - round(x, 3)) <= exact * size and size < 1e9:
         return f"{round(x, 3):.10g}"
     if 1e-3 <= size < 1e5:

@@ -17,11 +17,12 @@ Golden = Callable[[str, str], None]
 
 def weights(model: nn.Module) -> nn.Module:
     """Short numbers for every parameter, the same everywhere."""
+    model.double()
     for number, parameter in enumerate(model.parameters()):
         size = parameter.numel()
         steps = (np.arange(size) * 7 + number * 3) % 11 - 5
         parameter.copy_(steps.reshape(parameter.shape) / 10)
-    return model.double()
+    return model
 
 
 def convolution() -> Explanation:
