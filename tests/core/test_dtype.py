@@ -133,7 +133,9 @@ TRUTH = np.array([True, True, False])
 @pytest.mark.parametrize("op", [sub, floor_divide, remainder, pow])
 def test_truth_values_are_no_numbers(op: Op) -> None:
     (x,) = input_nodes([TRUTH])
-    with pytest.raises(DTypeError, match=f"{op.name} needs numbers, but got true or false") as caught:
+    with pytest.raises(
+        DTypeError, match=f"{op.name} needs numbers, but got true or false"
+    ) as caught:
         op(x, x)
     assert "a ^ b" in str(caught.value)
     assert op(x, 1).dtype == types.int64

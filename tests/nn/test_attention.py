@@ -328,7 +328,9 @@ def test_mistakes() -> None:
         nn.MultiheadAttention(6, 4)
     layer = nn.MultiheadAttention(E, H, kdim=3)
     x = cr.ones(2, 3, E)
-    with pytest.raises(ShapeError, match=r"MultiheadAttention key needs .* the last with 3 entries"):
+    with pytest.raises(
+        ShapeError, match=r"MultiheadAttention key needs .* the last with 3 entries"
+    ):
         layer(x, x, x)
     with pytest.raises(ShapeError, match="keys as wide as the queries, 2"):
         F.scaled_dot_product_attention(cr.ones(3, 2), cr.ones(3, 4), cr.ones(3, 2))
