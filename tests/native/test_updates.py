@@ -144,3 +144,19 @@ def test_inputs_may_be_strided_and_read_only() -> None:
     array = np.asfortranarray(np.arange(12, dtype=F32).reshape(3, 4))
     array.flags.writeable = False
     assert Plan(Graph([x], [x * 2])).update([array])[0].tolist() == (array * 2).tolist()
+
+
+@pytest.mark.parametrize("name", ["take", "take_add", "put"])
+def test_an_index_into_nothing_is_refused(name: str) -> None:
+    """A tensor without entries has no place that an index could count as."""
+    index = np.zeros(3, np.int64)
+    table, parts = np.ones((0, 40), F32), np.ones((3, 40), F32)
+    x, g = (input(TensorType(array.shape, F32)) for array in (table, parts))
+    i = input(TensorType((3,), np.dtype(np.int64)))
+    y = {
+        "take": lambda: shape.take(x, i),
+        "take_add": lambda: shape.take_add(g, i, 0, 0),
+        "put": lambda: shape.put(x, i, g),
+    }[name]()
+    with pytest.raises(IndexRangeError, match="index 0 at position 0"):
+        Plan(Graph([x, g, i], [y]))([table, parts, index], [])

@@ -18,7 +18,6 @@ import numpy as np
 
 from chainrule.core.graph import Array, aligned
 from chainrule.run.native import runner as words
-from chainrule.run.native.kernels.calling import SCRATCH_BYTES
 
 # Looks at the board before a helper goes to sleep.
 _PATIENCE = 20_000
@@ -81,6 +80,9 @@ class Team:
     def leave(self) -> None:
         """Wait until no helper is in a plan, so that one can be freed."""
         self._board[words.PLAN] = 0
+        if not self._asleep:
+            return
+        time.sleep(0)  # also makes sure that helpers see the 0 before their words are looked at
         while any(self._board[words.BUSY : words.BUSY + len(self._asleep)].tolist()):
             time.sleep(0)
 
@@ -104,7 +106,7 @@ class Team:
             ending: ctypes.CFUNCTYPE(*kind)(self._library.addresses[spec, ending])
             for ending, kind in kinds.items()
         }
-        self._scratch = [aligned((SCRATCH_BYTES,), np.dtype(np.uint8))]
+        self._scratch = [aligned((words.THREAD_BYTES,), np.dtype(np.uint8))]
         self.threads = self.threads or available_threads()
         self._board[words.PATIENCE] = _PATIENCE
         start = time.perf_counter()
@@ -117,7 +119,7 @@ class Team:
             number = len(self._asleep)
             self._asleep.append(threading.Semaphore(0))
             self._sleeping.append(False)
-            self._scratch.append(aligned((SCRATCH_BYTES,), np.dtype(np.uint8)))
+            self._scratch.append(aligned((words.THREAD_BYTES,), np.dtype(np.uint8)))
             args = (number, self._board, self._functions["_help"], self._scratch[-1])
             name = f"chainrule helper {number + 1}"
             threading.Thread(target=self._help, args=args, name=name, daemon=True).start()

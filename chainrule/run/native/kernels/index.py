@@ -1,11 +1,12 @@
 """Entries chosen by number: taken, and added or put back.
 
-An index outside its range sets the run's error flag and counts as 0, so that nothing outside the
-tensor is touched; the plan then commits nothing and names the index.
+An index outside its range sets the run's error flag, and nothing is touched; the plan then commits
+nothing and names the index.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from chainrule.run.native.elementwise import IN_MEMORY
@@ -33,18 +34,21 @@ class IndexSpec(NamedTuple):
     how: str = ""
 
 
-def _checked(index: Value, dtype: str, size: Value, errors: Value) -> Value:
-    """The index as i64, or 0 and the flag."""
+def _with_index(
+    index: Value, dtype: str, size: Value, errors: Value, use: Callable[[Value], object]
+) -> None:
+    """``use`` the index as i64, or set the flag."""
     wide = index
     if index.type != "i64":
         wide = index.convert("sext" if dtype[0] == "i" else "zext", "i64")
-    bad = wide.compare("uge", size)
 
     def flag() -> None:
         errors.store(errors.fn.value(1, "i64"))
 
-    index.fn.when(bad, flag)
-    return index.fn.select(bad, 0, wide)
+    def proceed() -> None:
+        use(wide)
+
+    index.fn.when(wide.compare("ult", size), proceed, flag)
 
 
 def take(module: Module, name: str, spec: IndexSpec) -> None:
@@ -62,8 +66,10 @@ def take(module: Module, name: str, spec: IndexSpec) -> None:
     x, y = x.at(outer * (size * width), spec.dtype), y.at(outer * (count * width), spec.dtype)
 
     def one(i: Value) -> None:
-        place = _checked(index.load(IN_MEMORY[spec.places], i), spec.places, size, errors)
-        _copy(fn, x.at(place * width, spec.dtype), y.at(i * width, spec.dtype), width, spec)
+        def use(place: Value) -> None:
+            _copy(fn, x.at(place * width, spec.dtype), y.at(i * width, spec.dtype), width, spec)
+
+        _with_index(index.load(IN_MEMORY[spec.places], i), spec.places, size, errors, use)
 
     fn.loop(first, fn.minimum(first + per_tile, count), 1, (), one)
     fn.ret()
@@ -103,17 +109,19 @@ def scatter(module: Module, name: str, spec: IndexSpec) -> None:
     )
 
     def one(i: Value) -> None:
-        place = _checked(index.load(IN_MEMORY[spec.places], i), spec.places, size, errors)
-        source, target = x.at(i * width, spec.dtype), y.at(place * width, spec.dtype)
+        def use(place: Value) -> None:
+            source, target = x.at(i * width, spec.dtype), y.at(place * width, spec.dtype)
 
-        def some(c: Value) -> None:
-            part = Lanes(fn, lanes, fn.minimum(right - c, lanes))
-            value = part.load(source, dtype, NEXT, c)
-            if spec.how == "add":
-                value = part.load(target, dtype, NEXT, c) + value
-            part.store(target, value, NEXT, c)
+            def some(c: Value) -> None:
+                part = Lanes(fn, lanes, fn.minimum(right - c, lanes))
+                value = part.load(source, dtype, NEXT, c)
+                if spec.how == "add":
+                    value = part.load(target, dtype, NEXT, c) + value
+                part.store(target, value, NEXT, c)
 
-        fn.loop(left, right, lanes, (), some)
+            fn.loop(left, right, lanes, (), some)
+
+        _with_index(index.load(IN_MEMORY[spec.places], i), spec.places, size, errors, use)
 
     fn.loop(0, count, 1, (), one)
     fn.ret()
@@ -136,9 +144,11 @@ def gather(module: Module, name: str, spec: IndexSpec) -> None:
         start = a * (count * width)
 
         def one(i: Value) -> None:
+            def use(place: Value) -> None:
+                y.store(line.load(spec.dtype, place * width + i % width), start + i)
+
             number = index.load(IN_MEMORY[spec.places], start + i)
-            place = _checked(number, spec.places, size, errors)
-            y.store(line.load(spec.dtype, place * width + i % width), start + i)
+            _with_index(number, spec.places, size, errors, use)
 
         fn.loop(0, count * width, 1, (), one)
 
@@ -161,9 +171,11 @@ def gather_add(module: Module, name: str, spec: IndexSpec) -> None:
     index, x = index.at(first, IN_MEMORY[spec.places]), x.at(first, spec.dtype)
 
     def one(i: Value) -> None:
-        place = _checked(index.load(IN_MEMORY[spec.places], i), spec.places, size, errors)
-        target = y.at(place * width + i % width, spec.dtype)
-        target.store(target.load(spec.dtype) + x.load(spec.dtype, i))
+        def use(place: Value) -> None:
+            target = y.at(place * width + i % width, spec.dtype)
+            target.store(target.load(spec.dtype) + x.load(spec.dtype, i))
+
+        _with_index(index.load(IN_MEMORY[spec.places], i), spec.places, size, errors, use)
 
     fn.loop(0, count * width, 1, (), one)
     fn.ret()
