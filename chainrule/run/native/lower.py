@@ -20,6 +20,7 @@ from chainrule.run.native.indexing import INDEXING
 from chainrule.run.native.kernels.columns import WIDTH, ArgmaxSpec, ColumnsSpec
 from chainrule.run.native.kernels.rows import RowsSpec
 from chainrule.run.native.loops import LOOPS
+from chainrule.run.native.parts import COLUMN_PART, column_parts, fold_rows, is_long
 from chainrule.run.native.products import product_tasks
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program, Step
 from chainrule.run.native.target import Target
@@ -190,6 +191,9 @@ class Lowering:
                 self._pass_over_copies(program, views, shape, split)
                 return
         width = math.prod(inner)
+        if split is not None and is_long(program, width):
+            fold_rows(self, program, views, shape, split)
+            return
         operands = tuple(
             Operand(operand.dtype, _column(each, width))
             for operand, each in zip(program.operands, cols, strict=True)
@@ -281,6 +285,21 @@ class Lowering:
         if not outer or not cols:
             return
         x = x if x.is_contiguous else self.gathered(x)
+        if outer > 1 or count <= 2 * COLUMN_PART:
+            self._sum_columns(op, x, y, (outer, count, cols))
+            return
+        pieces, total = column_parts(x, count, cols)
+        parts = self.new(TensorType((total, cols), x.dtype))
+        start = 0
+        for piece in pieces:
+            target = parts.slice((start, 0), (1, 1), (piece.shape[0], cols))
+            self._sum_columns(op, piece, target, piece.shape)
+            start += piece.shape[0]
+        self._sum_columns(op, parts, y, (1, total, cols))
+
+    def _sum_columns(self, op: str, x: View, y: View, shape: Shape) -> None:
+        """y[a, c] from x[a, r, c]; both in row-major order."""
+        outer, count, cols = shape
         lanes = self.target.lanes
         tiles = -(-cols // (WIDTH * lanes))
         numbers = [count, cols, count * cols, cols, cols, tiles]
