@@ -38,6 +38,7 @@ class Team:
     def __init__(self) -> None:
         self.threads = 0  # decided at first use
         self._lock = threading.Lock()
+        self._fence = threading.Lock()
         self._forget()
 
     def _forget(self) -> None:
@@ -80,9 +81,8 @@ class Team:
     def leave(self) -> None:
         """Wait until no helper is in a plan, so that one can be freed."""
         self._board[words.PLAN] = 0
-        if not self._asleep:
-            return
-        time.sleep(0)  # also makes sure that helpers see the 0 before their words are looked at
+        with self._fence:  # helpers see the 0 before their words are looked at
+            pass
         while any(self._board[words.BUSY : words.BUSY + len(self._asleep)].tolist()):
             time.sleep(0)
 
