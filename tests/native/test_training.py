@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from shuffled import ShuffledRun
 from steps import WORKLOADS, Training, batches
 
 import chainrule as cr
@@ -15,7 +15,6 @@ from chainrule.core.graph import Array
 from chainrule.errors import IndexRangeError
 from chainrule.run.native import jit
 from chainrule.run.native import plan as plan_module
-from chainrule.run.native.kernels.calling import SCRATCH_BYTES
 from chainrule.run.native.plan import Plan, address
 from chainrule.run.native.target import Target, host
 from chainrule.run.native.team import team
@@ -59,30 +58,6 @@ def test_bits_do_not_depend_on_the_number_of_threads(name: str) -> None:
         states.append([*training.state(), np.array(training.losses)])  # type: ignore[attr-defined]
     assert_same_bits(states[0], states[1])
     assert_same_bits(states[0], states[2])
-
-
-class ShuffledRun:
-    """Runs a plan tile by tile, in a random order among the tasks whose needs are done."""
-
-    def __init__(self, plan: Plan, seed: int) -> None:
-        self.plan, self.rng = plan, np.random.default_rng(seed)
-        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, ctypes.c_int64, ctypes.c_void_p)
-        self.kernels = [kind(plan._library.addresses[task.spec, ""]) for task in plan.tasks]
-        self.scratch = [np.full(SCRATCH_BYTES, fill, np.uint8) for fill in (0, 255, 127)]
-
-    def __call__(self, head: int) -> int:
-        tasks, table = self.plan.tasks, self.plan._table.reshape(-1, 8)
-        left = [list(self.rng.permutation(task.tiles)) for task in tasks]
-        slots = address(self.plan._slots)
-        while any(left):
-            ready = [
-                i for i, task in enumerate(tasks)
-                if left[i] and not any(left[need] for need in task.needs)
-            ]  # fmt: skip
-            i = int(self.rng.choice(ready))
-            scratch = self.scratch[self.rng.integers(len(self.scratch))]
-            self.kernels[i](slots, int(table[i, 1]), int(left[i].pop()), scratch.ctypes.data)
-        return 0
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
