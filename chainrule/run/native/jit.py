@@ -28,7 +28,7 @@ def emitters() -> Mapping[str, Emitter]:
     from chainrule.run.native.kernels import columns, gemm, index, randomness, rows
 
     found: tuple[Emitter, ...] = (
-        rows.rows, columns.columns, columns.argmax, gemm.gemm, gemm.pack_a, index.take,
+        rows.rows, columns.columns, columns.argmax, gemm.gemm, gemm.pack_a, gemm.pack_b, index.take,
         index.scatter, index.gather, index.gather_add, randomness.random, runner.runner,
     )  # fmt: skip
     return {emit.__name__: emit for emit in found}

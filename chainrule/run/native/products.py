@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from chainrule.core.dtype import float32
 from chainrule.core.graph import Node, TensorType
 from chainrule.run.native.failures import NoKernelError
-from chainrule.run.native.kernels.gemm import BLOCKS_PER_TILE, PACKED_PER_TILE, GemmSpec, PackSpec
+from chainrule.run.native.kernels.gemm import (
+    BLOCKS_PER_TILE,
+    PACKED_PER_TILE,
+    GemmSpec,
+    PackSpec,
+    PanelsSpec,
+)
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program
 from chainrule.run.native.task import Task, task
 from chainrule.run.native.views import View, merged
@@ -26,18 +32,16 @@ _ALIASING = 2048
 
 
 class _Matrix(NamedTuple):
-    """How one operand lies: ``"rows"`` (last axis along memory) or ``"columns"``.
+    """How one operand lies: ``"rows"`` (last axis along memory), ``"columns"`` or ``"packed"``.
 
     Attributes:
         view: where it is.
         order, step: how it lies, and elements from one row, or column, to the next.
-        batch: elements from one matrix of the batch to the next.
     """
 
     view: View
     order: str
     step: int
-    batch: int
 
 
 def product_tasks(lowering: Lowering, node: Node, program: Program, views: Sequence[View]) -> None:
@@ -61,20 +65,25 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     tile_rows = _tile_rows(m, full, batch * panels)
     tiles = batch * panels * -(-m // tile_rows)
     if panels > 1 and _is_far(a):
-        a = _packed(lowering, a, batch, m, k)
-    views = [_one_batch_axis(lowering, view) for view in views]
-    operands, strides = [], []
-    for operand, view in zip(program.operands, views, strict=True):
+        a = _packed(lowering, a)
+    if b.view.buffer in lowering.fixed and not any(b.view.strides[:-2]):
+        b = _in_panels(lowering, b)
+    tensors = [a.view, b.view, *views]
+    lengths, along = merged(tuple(batch_shape), [view.strides[:-2] for view in tensors])
+    axes = max(len(lengths), 1)
+    batch_strides = [each or (0,) for each in along]
+    operands = []
+    strides = [*batch_strides[0], *batch_strides[1]]
+    for operand, view, by_axis in zip(program.operands, views, batch_strides[2:], strict=True):
         column = {0: SAME, 1: NEXT}.get(view.strides[-1] if n > 1 else 1, FAR)
         operands.append(Operand(operand.dtype, column))
-        _, (along,) = merged(view.shape[:-2], [view.strides[:-2]])
-        strides += [along[-1] if along else 0, view.strides[-2]]
+        strides += [*by_axis, view.strides[-2]]
         strides += [view.strides[-1]] if column == FAR else []
     program = program._replace(operands=tuple(operands))
     lda = 0 if a.order == "packed" else a.step
-    spec = GemmSpec(a.order, lda, b.order, program, target.lanes, target.panel, target.blocks)
-    numbers = [m, n, k, tile_rows, b.step, a.batch, b.batch, *strides]
-    made = task(("gemm", spec), [a.view, b.view, *views], [], numbers, tiles)
+    spec = GemmSpec(a.order, lda, b.order, program, target.lanes, target.panel, target.blocks, axes)
+    numbers = [m, n, k, tile_rows, b.step, *lengths[1:], *strides]
+    made = task(("gemm", spec), tensors, [], numbers, tiles)
     _split_reads(made, program, views)
     lowering.tasks.append(made)
 
@@ -100,7 +109,7 @@ def _split_reads(made: Task, program: Program, views: Sequence[View]) -> None:
 
 
 def _matrix(lowering: Lowering, node: Node) -> _Matrix:
-    """How the operand lies; copied where neither axis is along memory or the batch is no axis."""
+    """How the operand lies; copied where neither axis is along memory."""
     view = lowering.view(node)
     found = _layout(view)
     if found is None:
@@ -110,22 +119,12 @@ def _matrix(lowering: Lowering, node: Node) -> _Matrix:
 
 
 def _layout(view: View) -> _Matrix | None:
-    lengths, (along,) = merged(view.shape[:-2], [view.strides[:-2]])
-    if len(lengths) > 1:
-        return None
-    batch = along[0] if along else 0
     (rows, cols), (step, next_) = view.shape[-2:], view.strides[-2:]
     if next_ == 1 or cols <= 1:
-        return _Matrix(view, "rows", step if rows > 1 else max(cols, 1), batch)
+        return _Matrix(view, "rows", step if rows > 1 else max(cols, 1))
     if step == 1 or rows <= 1:
-        return _Matrix(view, "columns", next_, batch)
+        return _Matrix(view, "columns", next_)
     return None
-
-
-def _one_batch_axis(lowering: Lowering, view: View) -> View:
-    """The view, or a copy of one that is stretched along some of the batch's axes only."""
-    lengths, _ = merged(view.shape[:-2], [view.strides[:-2]])
-    return view if len(lengths) <= 1 else lowering.gathered(view)
 
 
 def _is_far(a: _Matrix) -> bool:
@@ -134,12 +133,32 @@ def _is_far(a: _Matrix) -> bool:
     return a.step * 4 % _ALIASING == 0
 
 
-def _packed(lowering: Lowering, a: _Matrix, batch: int, m: int, k: int) -> _Matrix:
-    """A in the order in which the blocks of rows read it."""
+def _packed(lowering: Lowering, a: _Matrix) -> _Matrix:
+    """A in the order in which the blocks of rows read it; as it is where the batch is no axis."""
     target = lowering.target
-    room = lowering.new(TensorType((batch, m, k), float32))
+    *batch_shape, m, k = a.view.shape
+    lengths, (along,) = merged(tuple(batch_shape), [a.view.strides[:-2]])
+    if len(lengths) > 1:
+        return a
+    room = lowering.new(TensorType(a.view.shape, float32))
     tiles = -(-m // (target.blocks[0] * PACKED_PER_TILE))
     spec = ("pack_a", PackSpec(a.order, target.blocks))
-    numbers = [m, k, a.step, a.batch, tiles]
-    lowering.tasks.append(task(spec, [a.view], [room], numbers, batch * tiles if k else 0))
-    return _Matrix(room, "packed", 0, m * k)
+    numbers = [m, k, a.step, *(along or (0,)), tiles]
+    count = math.prod(batch_shape) * tiles if k else 0
+    lowering.tasks.append(task(spec, [a.view], [room], numbers, count))
+    return _Matrix(room, "packed", 0)
+
+
+def _in_panels(lowering: Lowering, b: _Matrix) -> _Matrix:
+    """A B that stays the same in a loop, in the order in which the blocks read it."""
+    target = lowering.target
+    *batch_shape, k, n = b.view.shape
+    width = target.lanes * target.panel
+    panels = -(-n // width)
+    room = lowering.new(TensorType((k, panels * width), float32))
+    spec = ("pack_b", PanelsSpec(b.order, target.lanes, target.panel))
+    lowering.tasks.append(task(spec, [b.view], [room], [n, k, b.step], panels if k else 0))
+    shape = (1,) * len(batch_shape) + room.shape
+    seen = room.reshape(shape)
+    assert seen is not None
+    return _Matrix(seen.broadcast_to((*batch_shape, *room.shape)), "packed", 0)

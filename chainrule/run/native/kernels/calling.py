@@ -7,6 +7,8 @@ this call does; ``scratch`` is memory that belongs to the thread.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chainrule.run.native.ir import Function, Module, Value
 
 SIGNATURE = (
@@ -35,3 +37,21 @@ class Call:
         """The address of the next tensor."""
         slot, offset = self.number(), self.number()
         return self._slots.at(slot, "ptr").load("ptr").at(offset, "i8")
+
+
+def unraveled(index: Value, lengths: list[Value]) -> list[Value]:
+    """The place along each axis of what has this number, in row-major order."""
+    places = []
+    for length in reversed(lengths):
+        above = index // length
+        places.append(index - above * length)
+        index = above
+    return [index, *reversed(places)]
+
+
+def dot(places: Sequence[Value], strides: Sequence[Value]) -> Value:
+    """How far an entry is from the first, in elements."""
+    total = places[0] * strides[0]
+    for place, stride in zip(places[1:], strides[1:], strict=True):
+        total = total + place * stride
+    return total

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from chainrule.run.native.elementwise import IN_MEMORY
 from chainrule.run.native.ir import Body, Function, Module, Value, vector
-from chainrule.run.native.kernels.calling import CHAIN, Call
+from chainrule.run.native.kernels.calling import CHAIN, Call, dot, unraveled
 from chainrule.run.native.program import FAR, NEXT, Lanes, Program, compute, constant
 
 UNROLL = 4
@@ -28,9 +28,10 @@ class GemmSpec(NamedTuple):
     Attributes:
         a: how A lies: ``"rows"`` (along k), ``"columns"`` (along m), ``"packed"`` (by pack).
         lda: elements from one row, or column, of A to the next; 0 if packed.
-        b: how B lies: ``"rows"`` (along n) or ``"columns"`` (along k).
+        b: how B lies: ``"rows"`` (along n), ``"columns"`` (along k) or ``"packed"`` (in panels).
         program: what follows; its step named ``"product"`` is the entry of A B.
         lanes, panel, blocks: the target's shape.
+        axes: how many axes the batch has.
     """
 
     a: str
@@ -40,38 +41,49 @@ class GemmSpec(NamedTuple):
     lanes: int
     panel: int
     blocks: tuple[int, ...]
+    axes: int
 
 
 def gemm(module: Module, name: str, spec: GemmSpec) -> None:
-    """Arguments: A, B, operands; m, n, k, rows of a tile, the row length of B, strides of A and B
-    along the batch; for each operand its strides along the batch, a column, and a row if FAR.
+    """Arguments: A, B, operands; m, n, k, rows of a tile, the row length of B; the lengths of the
+    batch's axes but the first; strides of A and B along them; for each operand its strides along
+    them, along a column, and along a row if FAR.
     """
     for height in spec.blocks:
         _block(module, height, spec)
-    (_pack_rows if spec.b == "rows" else _pack_columns)(module, spec)
+    if spec.b != "packed":
+        _pack(module, spec)
     call = Call(module, name)
     fn, width = call.fn, spec.lanes * spec.panel
     a, b = call.tensor(), call.tensor()
     bases = [call.tensor() for _ in spec.program.operands]
-    m, n, k, tile_rows, ldb, a_batch, b_batch = (call.number() for _ in range(7))
+    m, n, k, tile_rows, ldb = (call.number() for _ in range(5))
+    lengths = [call.number() for _ in range(spec.axes - 1)]
+    a_strides, b_strides = ([call.number() for _ in range(spec.axes)] for _ in range(2))
     panels = (n + (width - 1)) // fn.value(width, "i64")
     high = (m + (tile_rows - 1)) // tile_rows
     above = call.tile // panels
     left = (call.tile - above * panels) * width
-    batch = above // high
-    top = (above - batch * high) * tile_rows
+    matrix = above // high
+    top = (above - matrix * high) * tile_rows
+    batch = unraveled(matrix, lengths)
     rows = fn.minimum(m - top, tile_rows)
     cols = fn.minimum(n - left, width)
-    a = a.at(batch * a_batch)
-    b = b.at(batch * b_batch).at(left if spec.b == "rows" else left * ldb)
-    panel = call.scratch
-    sums = panel.at(CHAIN * width)
+    a = a.at(dot(batch, a_strides))
+    across = {"rows": left, "columns": left * ldb, "packed": left * k}[spec.b]
+    b = b.at(dot(batch, b_strides)).at(across)
+    room = call.scratch
+    sums = room.at(CHAIN * width)
     full = spec.blocks[0]
 
     def chain(start: Value) -> None:
         depth = fn.minimum(k - start, CHAIN)
-        from_b = b.at(start * ldb if spec.b == "rows" else start)
-        fn.call("pack", "void", depth, from_b, ldb, cols, panel)
+        if spec.b == "packed":
+            panel = b.at(start * width)
+        else:
+            panel = room
+            from_b = b.at(start * ldb if spec.b == "rows" else start)
+            fn.call("pack", "void", depth, from_b, ldb, cols, panel)
         first = start.compare("eq", 0)
 
         def one(height: int, row: Value) -> None:
@@ -152,13 +164,41 @@ def _block(module: Module, height: int, spec: GemmSpec) -> None:
 
 # ------------------------------------------------------------------------------ packing B
 
+
+class PanelsSpec(NamedTuple):
+    """Key of :func:`pack_b`: how B lies (``"rows"`` or ``"columns"``), and the target's shape."""
+
+    b: str
+    lanes: int
+    panel: int
+
+
+def pack_b(module: Module, name: str, spec: PanelsSpec) -> None:
+    """All panels of B one after the other. Arguments: B, packed; n, k, ldb. A tile is a panel."""
+    _pack(module, spec)
+    call = Call(module, name)
+    b, packed = call.tensor(), call.tensor()
+    n, k, ldb = (call.number() for _ in range(3))
+    width = spec.lanes * spec.panel
+    left = call.tile * width
+    cols = call.fn.minimum(n - left, width)
+    b = b.at(left if spec.b == "rows" else left * ldb)
+    call.fn.call("pack", "void", k, b, ldb, cols, packed.at(left * k))
+    call.fn.ret()
+
+
+def _pack(module: Module, spec: GemmSpec | PanelsSpec) -> None:
+    """``pack``: some rows of one panel of B."""
+    (_pack_rows if spec.b == "rows" else _pack_columns)(module, spec)
+
+
 _PACK = (
     ("i64", "depth"), ("ptr noalias readonly", "b"), ("i64", "ldb"), ("i64", "cols"),
     ("ptr noalias", "panel"),
 )  # fmt: skip
 
 
-def _pack_rows(module: Module, spec: GemmSpec) -> None:
+def _pack_rows(module: Module, spec: GemmSpec | PanelsSpec) -> None:
     """A panel of a B that lies along n; columns past the last become 0."""
     fn = Function(module, "pack", _PACK, internal=True)
     depth, b, ldb, cols, panel = fn.args
@@ -181,7 +221,7 @@ def _pack_rows(module: Module, spec: GemmSpec) -> None:
     fn.ret()
 
 
-def _pack_columns(module: Module, spec: GemmSpec) -> None:
+def _pack_columns(module: Module, spec: GemmSpec | PanelsSpec) -> None:
     """A panel of a B that lies along k, turned; columns past the last repeat the last."""
     fn = Function(module, "pack", _PACK, internal=True)
     depth, b, ldb, cols, panel = fn.args
@@ -282,8 +322,9 @@ class _Following:
     """The elementwise chain on a finished tile."""
 
     def __init__(
-        self, call: Call, spec: GemmSpec, bases: list[Value], batch: Value, top: Value, left: Value
-    ) -> None:
+        self, call: Call, spec: GemmSpec, bases: list[Value], batch: list[Value], top: Value,
+        left: Value,
+    ) -> None:  # fmt: skip
         self.fn, self.spec, self.program = call.fn, spec, spec.program
         self.left = left
         self.is_row = spec.program.is_row()
@@ -291,10 +332,11 @@ class _Following:
         self.row_strides: list[Value] = []
         self.col_strides: list[Value | None] = []
         for base, operand in zip(bases, spec.program.operands, strict=True):
-            along_batch, along_column = call.number(), call.number()
+            along_batch = [call.number() for _ in range(spec.axes)]
+            along_column = call.number()
             along_row = call.number() if operand.column == FAR else None
             element = IN_MEMORY[operand.dtype]
-            self.starts.append(base.at(batch * along_batch + top * along_column, element))
+            self.starts.append(base.at(dot(batch, along_batch) + top * along_column, element))
             self.row_strides.append(along_column)
             self.col_strides.append(along_row)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from chainrule.run.native.elementwise import IN_MEMORY
 from chainrule.run.native.ir import SIZES, Function, Module, Value
-from chainrule.run.native.kernels.calling import CHAIN, Call
+from chainrule.run.native.kernels.calling import CHAIN, Call, unraveled
 from chainrule.run.native.program import (
     FAR,
     NEXT,
@@ -110,7 +110,7 @@ def rows(module: Module, name: str, spec: RowsSpec) -> None:
     right = fn.minimum(left + tile_cols, cols)
 
     def row(index: Value) -> None:
-        at = _unraveled(index, lengths) if spec.axes else []
+        at = unraveled(index, lengths) if spec.axes else []
         starts = []
         for base, operand, along in zip(bases, program.operands, strides, strict=True):
             place = base
@@ -121,16 +121,6 @@ def rows(module: Module, name: str, spec: RowsSpec) -> None:
 
     fn.loop(first, fn.minimum(first + tile_rows, count), 1, (), row)
     fn.ret()
-
-
-def _unraveled(index: Value, lengths: list[Value]) -> list[Value]:
-    """The place along each axis of the row with this number."""
-    places = []
-    for length in reversed(lengths):
-        above = index // length
-        places.append(index - above * length)
-        index = above
-    return [index, *reversed(places)]
 
 
 class _Row:
