@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.core.dtype import default_dtype, float64
+from chainrule.core.dtype import DTYPES, default_dtype, float64
 from chainrule.core.graph import (
     Array,
     Graph,
@@ -35,10 +35,11 @@ from chainrule.core.simplify import simplify
 from chainrule.errors import ManyPlansWarning, OptionError
 from chainrule.run import Plan, executor, prepare, update
 from chainrule.tensor.state import Epoch, Trace, current, eager, owned, refuse_traced, tracing
-from chainrule.tensor.tensor import Number, Tensor, tensor, wrap
+from chainrule.tensor.tensor import Number, Tensor, to_array, wrap
 from chainrule.tensor.variable import VariableTensor
 
 _PLANS_KEPT = 32
+_TYPES = frozenset(DTYPES.values())
 _MANY_PLANS = 9
 
 
@@ -100,29 +101,33 @@ class Compiled:
             return self._function(*args, **kwargs)
         leaves: list[Any] = []
         structure = _flatten((args, kwargs), leaves)
-        tensors = [tensor(x, _float(x)) if not isinstance(x, Tensor) else x for x in leaves]
-        eager.evaluate([*(x.node for x in tensors), *eager.grads.values()])
-        types = tuple(TensorType(x.shape, x.dtype) for x in tensors)
+        known = [*(x.node for x in leaves if isinstance(x, Tensor)), *eager.grads.values()]
+        if eager.pending or eager.draws or any(node.value is None for node in known):
+            eager.evaluate(known)
+        arrays = [_data(x) for x in leaves]
+        types = tuple(TensorType(x.shape, x.dtype) for x in arrays)
         graded = tuple(eager.grads)  # their order is the order of inputs
         setting = (executor(), default_dtype(), place.gradients)
         key = Key(structure, types, Epoch.value, graded, setting)
         entry = self._entries.get(key)
         if entry is None:
-            entry = self._trace(args, kwargs, tensors)
+            entry = self._trace(args, kwargs, types)
             self._entries[key] = entry
             self._warn_of_many()
             if len(self._entries) > _PLANS_KEPT:
                 self._entries.popitem(last=False)
         self._entries.move_to_end(key)
-        return self._run(entry, [x._value("a compiled step") for x in tensors])
+        if not hasattr(entry.plan, "update"):  # such a plan may hand an input on as its result
+            arrays = [
+                np.array(x) if x is leaf else x for x, leaf in zip(arrays, leaves, strict=True)
+            ]
+        return self._run(entry, arrays)
 
     # ------------------------------------------------------------------ tracing
 
-    def _trace(self, args: Any, kwargs: Any, tensors: list[Tensor]) -> Entry:
+    def _trace(self, args: Any, kwargs: Any, types: Sequence[TensorType]) -> Entry:
         with tracing() as trace:
-            holes = [
-                input(TensorType(x.shape, x.dtype), f"argument {i}") for i, x in enumerate(tensors)
-            ]
+            holes = [input(type, f"argument {i}") for i, type in enumerate(types)]
             grads = {v: input(node.tensor_type, "grad") for v, node in eager.grads.items()}
             trace.grads = dict(grads)
             filled = iter(holes)
@@ -277,8 +282,14 @@ def _with_evaluation() -> frozenset[str]:
     return frozenset(name for name, op in OPS.items() if op.evaluate is not None)
 
 
-def _float(leaf: Any) -> Any:
-    return float64 if isinstance(leaf, float) else None
+def _data(leaf: Any) -> Array:
+    """The array of a dynamic value; one of the library's types is not copied."""
+    if isinstance(leaf, Tensor):
+        value: Array = leaf._value("a compiled step")
+        return value
+    if type(leaf) is np.ndarray and leaf.dtype in _TYPES:
+        return leaf
+    return to_array(leaf, float64 if isinstance(leaf, float) else None)
 
 
 def _array(node: Node) -> Array:

@@ -153,3 +153,23 @@ def test_lesser_processors_come_near(features: str, monkeypatch: pytest.MonkeyPa
 
 def _needed(target: Target) -> list[str]:
     return [word for word in target.features.split(",") if word[0] == "+"]
+
+
+@pytest.mark.parametrize("executor", ["native", "interpreter"])
+def test_the_callers_arrays_stay_the_callers(executor: str) -> None:
+    """They are neither frozen, nor changed, nor seen again in results or variables."""
+    cr.set_executor(executor)
+    w = cr.tensor(np.zeros(3, np.float32), requires_grad=True)
+
+    def step(x: cr.Tensor) -> tuple[cr.Tensor, cr.Tensor]:
+        w.copy_(x)
+        return x, x * 2
+
+    compiled = cr.compile(step)
+    data = np.arange(3, dtype=np.float32)
+    same, double = compiled(data)
+    data += 10
+    assert same.tolist() == [0, 1, 2]
+    assert w.tolist() == [0, 1, 2]
+    assert double.tolist() == [0, 2, 4]
+    assert compiled(data)[0].tolist() == [10, 11, 12]
