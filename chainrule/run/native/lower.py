@@ -29,6 +29,8 @@ from chainrule.run.native.views import Buffer, View, contiguous, merged
 
 # Entries of a tile of an elementwise chain.
 TILE = 8192
+# A part of a concatenation is computed in its place if so many entries of it lie side by side.
+_LONG_RUN = 64
 
 
 class Lowering:
@@ -39,12 +41,17 @@ class Lowering:
         constants: arrays that the plan holds, and the buffers they are in.
         errors: the buffer of the run's error flag.
         fixed: in the body of a loop, the buffers that stay the same.
+        packings: left operands of products as they were packed.
+        states: nodes that write over a variable; nothing may be there before they run.
     """
 
     def __init__(self, graph: Graph, fusion: Fusion, target: Target, errors: Buffer) -> None:
         self.fusion, self.target, self.errors = fusion, target, errors
         self.tasks: list[Entry] = []
         self.fixed: set[Buffer] = set()
+        self.packings: dict[tuple[View, str], View] = {}
+        self.states: set[Node] = set()
+        self._part_of = _parts(graph, fusion)
         self.constants: list[tuple[Array, Buffer]] = []
         self._given = {*graph.inputs, *graph.reads.values()}
         self._views: dict[Node, View] = {}
@@ -82,8 +89,20 @@ class Lowering:
     def home(self, node: Node) -> View:
         """Where the node's entries go: the place it was given, or room in the arena."""
         if node not in self._views:
-            self._views[node] = self.new(node.tensor_type)
+            whole = self._part_of.get(node)
+            if whole and whole[0] not in self.states:
+                self._views[node] = self._slot(*whole)
+            else:
+                self._views[node] = self.new(node.tensor_type)
         return self._views[node]
+
+    def _slot(self, whole: Node, position: int) -> View:
+        """Where a part of a concatenation goes."""
+        dim: int = whole.attrs["dim"]
+        start = sum(part.shape[dim] for part in whole.inputs[:position])
+        starts = tuple(start if axis == dim else 0 for axis in range(whole.ndim))
+        shape = whole.inputs[position].shape
+        return self.home(whole).slice(starts, (1,) * whole.ndim, shape)
 
     def view(self, node: Node) -> View:
         """Where the node's entries are; what can't be seen in place is copied once."""
@@ -316,14 +335,10 @@ class Lowering:
         self.tasks.append(task(spec, [x], [self.home(node)], numbers, outer if cols else 0))
 
     def _concatenate(self, node: Node) -> None:
-        dim: int = node.attrs["dim"]
-        y = self.home(node)
-        start = 0
-        for child in node.inputs:
-            starts = tuple(start if axis == dim else 0 for axis in range(node.ndim))
-            part = y.slice(starts, (1,) * node.ndim, child.shape)
-            self.copy(self.view(child), part)
-            start += child.shape[dim]
+        for position, child in enumerate(node.inputs):
+            part, place = self.view(child), self._slot(node, position)
+            if part != place:
+                self.copy(part, place)
 
     def _pad(self, node: Node) -> None:
         y, x = self.home(node), self.view(node.inputs[0])
@@ -414,6 +429,20 @@ class Chain:
             assert found is not None
             view = found
         return view.broadcast_to(shape)
+
+
+def _parts(graph: Graph, fusion: Fusion) -> dict[Node, tuple[Node, int]]:
+    """Nodes that are computed in their place in a concatenation: it, and their position there."""
+    found: dict[Node, tuple[Node, int]] = {}
+    for whole in graph.nodes:
+        if whole.op.name != "concatenate" or whole not in fusion.of:
+            continue
+        for position, part in enumerate(whole.inputs):
+            group = fusion.of.get(part)
+            run = math.prod(part.shape[whole.attrs["dim"] :])
+            if group and group.is_chain and part.shape == group.shape and run >= _LONG_RUN:
+                found.setdefault(part, (whole, position))
+    return found
 
 
 def _column(strides: Shape, width: int) -> int:

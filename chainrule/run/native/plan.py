@@ -16,6 +16,7 @@ from chainrule.core.simplify import simplify
 from chainrule.core.subgraph import subgraphs
 from chainrule.run.native import runner as words
 from chainrule.run.native.failures import NoKernelError
+from chainrule.run.native.flatten import flattened
 from chainrule.run.native.fuse import Fusion, Group
 from chainrule.run.native.jit import Library
 from chainrule.run.native.lower import Lowering
@@ -40,7 +41,7 @@ class Plan:
     def __init__(self, graph: Graph, fused: bool = True) -> None:
         """``fused=False`` gives every node a task of its own; the bits are the same."""
         self.graph = graph
-        opened = simplify(expand(graph))
+        opened = simplify(flattened(simplify(expand(graph))))
         _check_types(opened)
         self._lay_out(opened, fused)
         self._fill_tables()
@@ -79,6 +80,7 @@ class Plan:
             lowering.put(node, outputs[output])
         for node, variable in schedule.at_variable.items():
             lowering.put(node, written[variable])
+            lowering.states.add(node)
         kept: dict[Node, View] = {}
         for item in schedule.order:
             if isinstance(item, Group):

@@ -140,7 +140,10 @@ def _packed(lowering: Lowering, a: _Matrix) -> _Matrix:
     lengths, (along,) = merged(tuple(batch_shape), [a.view.strides[:-2]])
     if len(lengths) > 1:
         return a
-    room = lowering.new(TensorType(a.view.shape, float32))
+    room = lowering.packings.get((a.view, a.order))
+    if room is not None:
+        return _Matrix(room, "packed", 0)
+    room = lowering.packings[a.view, a.order] = lowering.new(TensorType(a.view.shape, float32))
     tiles = -(-m // (target.blocks[0] * PACKED_PER_TILE))
     spec = ("pack_a", PackSpec(a.order, target.blocks))
     numbers = [m, k, a.step, *(along or (0,)), tiles]
