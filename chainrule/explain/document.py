@@ -351,7 +351,7 @@ def _change(names: Names, changes: Mapping[str, float]) -> None:
             near = closest(name, places)
             raise OptionError(
                 name="set",
-                expected=", ".join(list(places)[:12]) + (" ..." if len(places) > 12 else ""),
+                expected="one of " + ", ".join([*list(places)[:12], *["..."] * (len(places) > 12)]),
                 got=name,
                 mend=f"did you mean {near}?" if near else "",
             )
