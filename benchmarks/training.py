@@ -32,11 +32,13 @@ OURS = "chainrule"
 
 
 def measure(
-    candidates: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.02
+    candidates: Mapping[str, Callable[[], object]], rounds: int, pause: float, seconds: float = 0.02
 ) -> tuple[dict[str, Array], dict[str, float]]:
     """Seconds per step of each candidate in each round, and the processor time it got.
 
-    A turn is as many steps as last about ``seconds``.
+    A turn is as many steps as last about ``seconds``. Before it comes a ``pause``, and steps that
+    do not count: helper threads spin for a while after their last work (OpenMP's for .2 s), and
+    would take the core from the next candidate's.
     """
     counts = {}
     for name, step in candidates.items():
@@ -49,6 +51,10 @@ def measure(
     busy = dict.fromkeys(candidates, 0.0)
     for _ in range(rounds):
         for name, step in candidates.items():
+            if pause:
+                time.sleep(pause)
+                for _ in range(3):
+                    step()
             cpu, start = time.process_time(), time.perf_counter()
             for _ in range(counts[name]):
                 step()
@@ -107,7 +113,7 @@ def compare(workload: Workload, threads: int, rounds: int, peak: float) -> list[
     losses = {name: step() for name, step in candidates.items()}
     if max(losses.values()) - min(losses.values()) > 1e-3:
         raise AssertionError(f"the first losses differ: {losses}")
-    times, busy = measure(candidates, rounds)
+    times, busy = measure(candidates, rounds, pause=0.25 if threads > 1 else 0.0)
     lines = []
     for name, each in times.items():
         median = float(np.median(each))
