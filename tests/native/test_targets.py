@@ -8,7 +8,7 @@ import pytest
 
 from chainrule.run.native import jit
 from chainrule.run.native.kernels.columns import ArgmaxSpec, ColumnsSpec
-from chainrule.run.native.kernels.gemm import GemmSpec, PackSpec
+from chainrule.run.native.kernels.gemm import GemmSpec, PackSpec, PanelsSpec
 from chainrule.run.native.kernels.index import IndexSpec
 from chainrule.run.native.kernels.randomness import RandomSpec
 from chainrule.run.native.kernels.rows import RowsSpec
@@ -46,7 +46,7 @@ def specs(target: Target) -> list[jit.Spec]:
         row, ((5, 1), (4, 2)),
     )  # fmt: skip
     store = Program((Step("product", (), F32),), row[:1], ((0, 0),))
-    shape = (lanes, target.panel, target.blocks)
+    shape = (lanes, target.panel, target.blocks, 1)
     return [
         *[("rows", RowsSpec(program, lanes, 1, False)) for program in (*curves, softmax)],
         ("columns", ColumnsSpec("sum", F32, lanes)),
@@ -58,6 +58,7 @@ def specs(target: Target) -> list[jit.Spec]:
             )
         ],
         ("pack_a", PackSpec("rows", target.blocks)),
+        ("pack_b", PanelsSpec("columns", lanes, target.panel)),
         ("take", IndexSpec("float", "int64", lanes)),
         ("scatter", IndexSpec("float", "int32", lanes, "add")),
         ("gather", IndexSpec("float", "int64", lanes)),
