@@ -25,11 +25,12 @@ emitted = 0
 def emitters() -> Mapping[str, Emitter]:
     """Every kernel by name."""
     from chainrule.run.native import runner
-    from chainrule.run.native.kernels import columns, gemm, index, randomness, rows
+    from chainrule.run.native.kernels import attention, columns, gemm, index, randomness, rows
 
     found: tuple[Emitter, ...] = (
         rows.rows, columns.columns, columns.argmax, gemm.gemm, gemm.pack_a, gemm.pack_b, index.take,
-        index.scatter, index.gather, index.gather_add, randomness.random, runner.runner,
+        index.scatter, index.gather, index.gather_add, randomness.random, attention.attention,
+        attention.attention_gradient, runner.runner,
     )  # fmt: skip
     return {emit.__name__: emit for emit in found}
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from chainrule.core.graph import Array, Graph, Node, Shape, TensorType
 from chainrule.run.native import elementwise
+from chainrule.run.native.attention import ATTENTION
 from chainrule.run.native.failures import NoKernelError
 from chainrule.run.native.fuse import Fusion, Group, is_row_reduction
 from chainrule.run.native.indexing import INDEXING
@@ -59,7 +60,7 @@ class Lowering:
             "sum": self._fold, "amax": self._fold, "argmax": self._argmax,
             "concatenate": self._concatenate, "pad": self._pad,
         }  # fmt: skip
-        for name, make in {**INDEXING, **LOOPS}.items():
+        for name, make in {**INDEXING, **LOOPS, **ATTENTION}.items():
             self._singles[name] = partial(make, self)
 
     # ------------------------------------------------------------------ where values are

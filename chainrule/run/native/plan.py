@@ -15,6 +15,7 @@ from chainrule.core.rewrite import expand
 from chainrule.core.simplify import simplify
 from chainrule.core.subgraph import subgraphs
 from chainrule.run.native import runner as words
+from chainrule.run.native.attention import attended
 from chainrule.run.native.failures import NoKernelError
 from chainrule.run.native.flatten import flattened
 from chainrule.run.native.fuse import Fusion, Group
@@ -41,7 +42,7 @@ class Plan:
     def __init__(self, graph: Graph, fused: bool = True) -> None:
         """``fused=False`` gives every node a task of its own; the bits are the same."""
         self.graph = graph
-        opened = simplify(flattened(simplify(expand(graph))))
+        opened = simplify(flattened(attended(simplify(expand(graph)))))
         _check_types(opened)
         self._lay_out(opened, fused)
         self._fill_tables()

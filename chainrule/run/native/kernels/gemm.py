@@ -9,7 +9,7 @@ thread's memory, still in L1, when the chain that follows reads it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from chainrule.run.native.elementwise import IN_MEMORY
 from chainrule.run.native.ir import Body, Function, Module, Value, vector
@@ -50,7 +50,7 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
     them, along a column, and along a row if FAR.
     """
     for height in spec.blocks:
-        _block(module, height, spec)
+        block(module, f"block{height}", height, spec)
     if spec.b != "packed":
         _pack(module, spec)
     call = Call(module, name)
@@ -114,13 +114,29 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
     fn.ret()
 
 
-def _block(module: Module, height: int, spec: GemmSpec) -> None:
-    """``block{height}``: a chain of products for a block of rows, added to what is there."""
+class Rows(Protocol):
+    """What :func:`block` is told of A and of the target; see :class:`GemmSpec`."""
+
+    @property
+    def a(self) -> str: ...
+    @property
+    def lda(self) -> int: ...
+    @property
+    def lanes(self) -> int: ...
+    @property
+    def panel(self) -> int: ...
+
+
+def block(module: Module, name: str, height: int, spec: Rows) -> None:
+    """A function: a chain of products for a block of rows, added to what is there.
+
+    ``(depth, a, b, sums, first)``: b is a packed panel; sums are rows as long as a panel is wide.
+    """
     args = (
         ("i64", "depth"), ("ptr noalias readonly", "a"), ("ptr noalias readonly", "b"),
         ("ptr noalias", "sums"), ("i1", "first"),
     )  # fmt: skip
-    fn = Function(module, f"block{height}", args, internal=True)
+    fn = Function(module, name, args, internal=True)
     depth, a, b, sums, first = fn.args
     type, width = vector(spec.lanes, "float"), spec.lanes * spec.panel
     along_m, along_k = {
@@ -187,9 +203,18 @@ def pack_b(module: Module, name: str, spec: PanelsSpec) -> None:
     call.fn.ret()
 
 
+class Panels(Protocol):
+    """The shape of a panel: so many vectors of so many lanes."""
+
+    @property
+    def lanes(self) -> int: ...
+    @property
+    def panel(self) -> int: ...
+
+
 def _pack(module: Module, spec: GemmSpec | PanelsSpec) -> None:
     """``pack``: some rows of one panel of B."""
-    (_pack_rows if spec.b == "rows" else _pack_columns)(module, spec)
+    (pack_rows if spec.b == "rows" else pack_columns)(module, "pack", spec)
 
 
 _PACK = (
@@ -198,9 +223,9 @@ _PACK = (
 )  # fmt: skip
 
 
-def _pack_rows(module: Module, spec: GemmSpec | PanelsSpec) -> None:
+def pack_rows(module: Module, name: str, spec: Panels) -> None:
     """A panel of a B that lies along n; columns past the last become 0."""
-    fn = Function(module, "pack", _PACK, internal=True)
+    fn = Function(module, name, _PACK, internal=True)
     depth, b, ldb, cols, panel = fn.args
     width = spec.lanes * spec.panel
 
@@ -221,9 +246,9 @@ def _pack_rows(module: Module, spec: GemmSpec | PanelsSpec) -> None:
     fn.ret()
 
 
-def _pack_columns(module: Module, spec: GemmSpec | PanelsSpec) -> None:
+def pack_columns(module: Module, name: str, spec: Panels) -> None:
     """A panel of a B that lies along k, turned; columns past the last repeat the last."""
-    fn = Function(module, "pack", _PACK, internal=True)
+    fn = Function(module, name, _PACK, internal=True)
     depth, b, ldb, cols, panel = fn.args
     lanes, width = spec.lanes, spec.lanes * spec.panel
     type = vector(lanes, "float")
