@@ -11,7 +11,7 @@ from chainrule.core.graph import Graph, Node, TensorType
 from chainrule.core.op import input
 from chainrule.core.ops.attention import attention
 from chainrule.core.ops.linear import MATMUL
-from chainrule.core.ops.shape import permute
+from chainrule.core.ops.shape import permute, slice_
 from chainrule.run import interpreter
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.task import Task
@@ -118,3 +118,21 @@ def test_another_use_of_the_weights() -> None:
         Plan(graph)([array], []), interpreter.prepare(graph)([array], []), strict=True
     ):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_of_slices_are_set_side_by_side() -> None:
+    """As of queries, keys and values in one product; -0 becomes 0, as in the sum with zeros."""
+    x = input(TensorType((2, 6, 70), float32), "x")
+    x.needs_grad = True
+    bounds = [(0, 1), (1, 4), (4, 6)]
+    parts = [slice_(x, (0, low, 0), (2, high, 70)) for low, high in bounds]
+    seeds = [input(part.tensor_type, "g") for part in parts]
+    (found,) = gradients(parts, [x], seeds)
+    assert found is not None
+    graph = Graph(seeds, [found])
+    arrays = [np.full(seed.shape, -0.0, np.float32) for seed in seeds]
+    arrays[1][0] = np.arange(210).reshape(3, 70)
+    plan = Plan(graph)
+    assert len(plan.tasks) <= len(parts)
+    (wanted,) = interpreter.prepare(graph)(arrays, [])
+    assert plan(arrays, [])[0].tobytes() == wanted.tobytes()
