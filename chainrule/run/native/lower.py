@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -22,7 +23,7 @@ from chainrule.run.native.kernels.columns import WIDTH, ArgmaxSpec, ColumnsSpec
 from chainrule.run.native.kernels.rows import RowsSpec
 from chainrule.run.native.loops import LOOPS
 from chainrule.run.native.parts import COLUMN_PART, column_parts, fold_rows, is_long
-from chainrule.run.native.products import product_tasks
+from chainrule.run.native.products import ALIASING, product_tasks
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program, Step
 from chainrule.run.native.target import Target
 from chainrule.run.native.task import Entry, task
@@ -32,6 +33,8 @@ from chainrule.run.native.views import Buffer, View, contiguous, merged
 TILE = 8192
 # A part of a concatenation is computed in its place if so many entries of it lie side by side.
 _LONG_RUN = 64
+# Numbers between rows that would fall on the same lines of the cache.
+_GAP = 16
 
 
 class Lowering:
@@ -53,6 +56,7 @@ class Lowering:
         self.packings: dict[tuple[View, str], View] = {}
         self.states: set[Node] = set()
         self._part_of = _parts(graph, fusion)
+        self._spread = _spread(graph, fusion)
         self.constants: list[tuple[Array, Buffer]] = []
         self._given = {*graph.inputs, *graph.reads.values()}
         self._views: dict[Node, View] = {}
@@ -93,9 +97,17 @@ class Lowering:
             whole = self._part_of.get(node)
             if whole and whole[0] not in self.states:
                 self._views[node] = self._slot(*whole)
+            elif node in self._spread:
+                self._views[node] = self._with_gaps(node.tensor_type)
             else:
                 self._views[node] = self.new(node.tensor_type)
         return self._views[node]
+
+    def _with_gaps(self, type: TensorType) -> View:
+        """Room whose rows do not fall on the same lines of the cache."""
+        *outer, columns = type.shape
+        wide = self.new(TensorType((*outer, columns + _GAP), type.dtype))
+        return wide.slice((0,) * len(type.shape), (1,) * len(type.shape), type.shape)
 
     def _slot(self, whole: Node, position: int) -> View:
         """Where a part of a concatenation goes."""
@@ -304,25 +316,30 @@ class Lowering:
         cols = math.prod(x.shape[last + 1 :])
         if not outer or not cols:
             return
-        x = x if x.is_contiguous else self.gathered(x)
+        flat = x.reshape((outer, count, cols))
+        if flat is None or (cols > 1 and flat.strides[2] != 1):
+            flat = self.gathered(x).reshape((outer, count, cols))
+        assert flat is not None
         if outer > 1 or count <= 2 * COLUMN_PART:
-            self._sum_columns(op, x, y, (outer, count, cols))
+            self._sum_columns(op, flat, y)
             return
-        pieces, total = column_parts(x, count, cols)
+        pieces, total = column_parts(_only(flat))
         parts = self.new(TensorType((total, cols), x.dtype))
         start = 0
         for piece in pieces:
             target = parts.slice((start, 0), (1, 1), (piece.shape[0], cols))
-            self._sum_columns(op, piece, target, piece.shape)
+            self._sum_columns(op, piece, target)
             start += piece.shape[0]
-        self._sum_columns(op, parts, y, (1, total, cols))
+        whole = parts.reshape((1, total, cols))
+        assert whole is not None
+        self._sum_columns(op, whole, y)
 
-    def _sum_columns(self, op: str, x: View, y: View, shape: Shape) -> None:
-        """y[a, c] from x[a, r, c]; both in row-major order."""
-        outer, count, cols = shape
+    def _sum_columns(self, op: str, x: View, y: View) -> None:
+        """y[a, c] from x[a, r, c]; y in row-major order, the columns of x along memory."""
+        outer, count, cols = x.shape
         lanes = self.target.lanes
         tiles = -(-cols // (WIDTH * lanes))
-        numbers = [count, cols, count * cols, cols, cols, tiles]
+        numbers = [count, cols, *x.strides[:2], cols, tiles]
         spec = ("columns", ColumnsSpec(op, x.dtype.name, lanes))
         self.tasks.append(task(spec, [x], [y], numbers, outer * tiles))
 
@@ -444,6 +461,44 @@ def _parts(graph: Graph, fusion: Fusion) -> dict[Node, tuple[Node, int]]:
             if group and group.is_chain and part.shape == group.shape and run >= _LONG_RUN:
                 found.setdefault(part, (whole, position))
     return found
+
+
+def _spread(graph: Graph, fusion: Fusion) -> set[Node]:
+    """What products read or write, where its rows would all fall on the same lines of the cache."""
+    found = set()
+    for node in graph.nodes:
+        group = fusion.of.get(node)
+        if group and group.product is not None:
+            found.add(node)
+        if node.op.name == "matmul" and group:
+            x = node.inputs[0]
+            while x.op.name == "reshape" and x.inputs[0].shape[-1:] == x.shape[-1:]:
+                x = x.inputs[0]
+            found.add(x)
+    return {node for node in found if _is_aliasing(node) and _takes_gaps(node, fusion)}
+
+
+def _is_aliasing(node: Node) -> bool:
+    nbytes = node.shape[-1] * node.dtype.itemsize if node.ndim > 1 else 0
+    return nbytes > 0 and nbytes % ALIASING == 0
+
+
+def _takes_gaps(node: Node, fusion: Fusion) -> bool:
+    """Whether what computes the node can leave room between its rows."""
+    group = fusion.of.get(node)
+    if group is None:
+        return False
+    if fusion.is_pick(node) and node.inputs[0].op.name == "scan":
+        loop, index = node.inputs[0], node.attrs["index"]
+        made: Node = loop.attrs["body"].outputs[index]
+        stacked = index >= loop.attrs["carries"]
+        return stacked and (made.op.elementwise or made.op.name in ("matmul", "concatenate"))
+    return group.is_chain and node.shape == group.shape
+
+
+def _only(stack: View) -> View:
+    """The one slice of a stack."""
+    return replace(stack, shape=stack.shape[1:], strides=stack.strides[1:])
 
 
 def _column(strides: Shape, width: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from chainrule.core.graph import Shape, TensorType
 from chainrule.run.native.program import NEXT, REDUCTIONS, SAME, Operand, Program, Step
-from chainrule.run.native.views import View, row_major
+from chainrule.run.native.views import View
 
 if TYPE_CHECKING:
     from chainrule.run.native.lower import Lowering
@@ -89,17 +89,19 @@ def _flat(view: View, split: int, width: int) -> View:
     return replace(view, shape=shape, strides=(*view.strides[:split], strides[-1]))
 
 
-def column_parts(x: View, count: int, cols: int) -> tuple[list[View], int]:
-    """The pieces of a tall matrix in row-major order: whole parts, then what is left.
+def column_parts(x: View) -> tuple[list[View], int]:
+    """The pieces of a tall matrix: whole parts, then what is left.
 
     Returns:
         Each piece as (parts, rows, cols), and how many parts there are in all.
     """
+    count, cols = x.shape
+    step, next_ = x.strides
     whole, rest = divmod(count, COLUMN_PART)
     pieces = []
     for start, laps, rows in ((0, whole, COLUMN_PART), (whole * COLUMN_PART, 1, rest)):
         if rows:
-            shape = (laps, rows, cols)
-            offset = x.offset + start * cols
-            pieces.append(View(x.buffer, x.dtype, shape, row_major(shape), offset))
+            strides = (COLUMN_PART * step, step, next_)
+            offset = x.offset + start * step
+            pieces.append(View(x.buffer, x.dtype, (laps, rows, cols), strides, offset))
     return pieces, whole + (rest > 0)

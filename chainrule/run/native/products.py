@@ -28,7 +28,7 @@ _TILES = 4
 # From this distance between the rows of a turned A on, packing costs less than it saves.
 _FAR_APART = 256
 # Rows at multiples of so many bytes fall on the same lines of the cache.
-_ALIASING = 2048
+ALIASING = 2048
 
 
 class _Matrix(NamedTuple):
@@ -130,7 +130,7 @@ def _layout(view: View) -> _Matrix | None:
 def _is_far(a: _Matrix) -> bool:
     if a.order == "columns":
         return a.step >= _FAR_APART
-    return a.step * 4 % _ALIASING == 0
+    return a.step * 4 % ALIASING == 0
 
 
 def _packed(lowering: Lowering, a: _Matrix) -> _Matrix:
