@@ -7,6 +7,7 @@ import re
 import pytest
 
 from chainrule.run.native import jit
+from chainrule.run.native.kernels.attention import AttentionSpec
 from chainrule.run.native.kernels.columns import ArgmaxSpec, ColumnsSpec
 from chainrule.run.native.kernels.gemm import GemmSpec, PackSpec, PanelsSpec
 from chainrule.run.native.kernels.index import IndexSpec
@@ -55,7 +56,12 @@ def specs(target: Target) -> list[jit.Spec]:
             ("gemm", GemmSpec(a, lda, b, store, *shape))
             for a, lda, b in (
                 ("rows", 784, "columns"), ("columns", 128, "rows"), ("packed", 0, "rows"),
+                ("rows", 256, "packed"),
             )
+        ],
+        *[
+            (name, AttentionSpec(0.25, causal, (96, 32), 2, *shape[:3]))
+            for name, causal in (("attention", True), ("attention_gradient", False))
         ],
         ("pack_a", PackSpec("rows", target.blocks)),
         ("pack_b", PanelsSpec("columns", lanes, target.panel)),
