@@ -23,7 +23,8 @@ from chainrule.run.native.kernels.columns import WIDTH, ArgmaxSpec, ColumnsSpec
 from chainrule.run.native.kernels.rows import RowsSpec
 from chainrule.run.native.loops import LOOPS
 from chainrule.run.native.parts import COLUMN_PART, column_parts, fold_rows, is_long
-from chainrule.run.native.products import ALIASING, product_tasks
+from chainrule.run.native.placing import GAP, parts_of, with_gaps
+from chainrule.run.native.products import product_tasks
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program, Step
 from chainrule.run.native.target import Target
 from chainrule.run.native.task import Entry, task
@@ -31,10 +32,6 @@ from chainrule.run.native.views import Buffer, View, contiguous, merged
 
 # Entries of a tile of an elementwise chain.
 TILE = 8192
-# A part of a concatenation is computed in its place if so many entries of it lie side by side.
-_LONG_RUN = 64
-# Numbers between rows that would fall on the same lines of the cache.
-_GAP = 16
 
 
 class Lowering:
@@ -55,8 +52,8 @@ class Lowering:
         self.fixed: set[Buffer] = set()
         self.packings: dict[tuple[View, str], View] = {}
         self.states: set[Node] = set()
-        self._part_of = _parts(graph, fusion)
-        self._spread = _spread(graph, fusion)
+        self._part_of = parts_of(graph, fusion)
+        self._spread = with_gaps(graph, fusion)
         self.constants: list[tuple[Array, Buffer]] = []
         self._given = {*graph.inputs, *graph.reads.values()}
         self._views: dict[Node, View] = {}
@@ -106,7 +103,7 @@ class Lowering:
     def _with_gaps(self, type: TensorType) -> View:
         """Room whose rows do not fall on the same lines of the cache."""
         *outer, columns = type.shape
-        wide = self.new(TensorType((*outer, columns + _GAP), type.dtype))
+        wide = self.new(TensorType((*outer, columns + GAP), type.dtype))
         return wide.slice((0,) * len(type.shape), (1,) * len(type.shape), type.shape)
 
     def _slot(self, whole: Node, position: int) -> View:
@@ -447,53 +444,6 @@ class Chain:
             assert found is not None
             view = found
         return view.broadcast_to(shape)
-
-
-def _parts(graph: Graph, fusion: Fusion) -> dict[Node, tuple[Node, int]]:
-    """Nodes that are computed in their place in a concatenation: it, and their position there."""
-    found: dict[Node, tuple[Node, int]] = {}
-    for whole in graph.nodes:
-        if whole.op.name != "concatenate" or whole not in fusion.of:
-            continue
-        for position, part in enumerate(whole.inputs):
-            group = fusion.of.get(part)
-            run = math.prod(part.shape[whole.attrs["dim"] :])
-            if group and group.is_chain and part.shape == group.shape and run >= _LONG_RUN:
-                found.setdefault(part, (whole, position))
-    return found
-
-
-def _spread(graph: Graph, fusion: Fusion) -> set[Node]:
-    """What products read or write, where its rows would all fall on the same lines of the cache."""
-    found = set()
-    for node in graph.nodes:
-        group = fusion.of.get(node)
-        if group and group.product is not None:
-            found.add(node)
-        if node.op.name == "matmul" and group:
-            x = node.inputs[0]
-            while x.op.name == "reshape" and x.inputs[0].shape[-1:] == x.shape[-1:]:
-                x = x.inputs[0]
-            found.add(x)
-    return {node for node in found if _is_aliasing(node) and _takes_gaps(node, fusion)}
-
-
-def _is_aliasing(node: Node) -> bool:
-    nbytes = node.shape[-1] * node.dtype.itemsize if node.ndim > 1 else 0
-    return nbytes > 0 and nbytes % ALIASING == 0
-
-
-def _takes_gaps(node: Node, fusion: Fusion) -> bool:
-    """Whether what computes the node can leave room between its rows."""
-    group = fusion.of.get(node)
-    if group is None:
-        return False
-    if fusion.is_pick(node) and node.inputs[0].op.name == "scan":
-        loop, index = node.inputs[0], node.attrs["index"]
-        made: Node = loop.attrs["body"].outputs[index]
-        stacked = index >= loop.attrs["carries"]
-        return stacked and (made.op.elementwise or made.op.name in ("matmul", "concatenate"))
-    return group.is_chain and node.shape == group.shape
 
 
 def _only(stack: View) -> View:
