@@ -237,7 +237,7 @@ def cosine_similarity(x: Tensor, y: Tensor, dim: int = 1, eps: float = 1e-8) -> 
         >>> cosine_similarity(cr.tensor([[3.0, 4.0]]), cr.tensor([[6.0, 8.0]])).tolist()
         [1.0]
     """
-    lengths = [maximum(v.norm(dim, keepdim=True), eps) for v in (x, y)]
+    lengths = [maximum(v.norm(2, dim, keepdim=True), eps) for v in (x, y)]
     return (x / lengths[0] * (y / lengths[1])).sum(dim)
 
 
@@ -266,7 +266,7 @@ def pairwise_distance(
     """The p-norm of x - y + eps over the last axis: (..., features) to (...)."""
     d = x - y + eps
     if p == 2:
-        return d.norm(-1, keepdim)
+        return d.norm(2, -1, keepdim)
     if p == 1:
         return d.abs().sum(-1, keepdim)
     if p == float("inf"):

@@ -22,7 +22,6 @@ from chainrule.core.graph import (
     walk,
 )
 from chainrule.core.op import OPS, Op, input
-from chainrule.core.operators import Operators
 from chainrule.core.ops import arithmetic, functions, linear, parts, reduction, shape
 from chainrule.errors import (
     BackwardError,
@@ -36,6 +35,7 @@ from chainrule.errors import (
     closest,
 )
 from chainrule.tensor.device import CPU, Device, is_device, require_cpu
+from chainrule.tensor.methods import Methods, numpy_names
 from chainrule.tensor.state import current, eager
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 Dims = int | Sequence[int] | None
 
 
-class Tensor(Operators):
+class Tensor(Methods):
     """An n-dimensional array.
 
     A tensor is a node of a graph; its numbers are computed when they are first asked for (``item``,
@@ -417,10 +417,12 @@ class Tensor(Operators):
         middle = int(np.prod(self.shape[start : end + 1], dtype=np.int64))
         return self.reshape(*self.shape[:start], middle, *self.shape[end + 1 :])
 
+    @numpy_names
     def squeeze(self, dim: Dims = None) -> Tensor:
         """Without axes of length 1."""
         return wrap(shape.squeeze(self.node, dim))
 
+    @numpy_names
     def unsqueeze(self, dim: Any) -> Tensor:
         """With a new axis of length 1."""
         return wrap(shape.unsqueeze(self.node, dim))
@@ -514,10 +516,12 @@ class Tensor(Operators):
 
     # ------------------------------------------------------------------ reductions
 
+    @numpy_names
     def sum(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
         """The sum over axes."""
         return wrap(reduction.sum(self.node, dim, keepdim))
 
+    @numpy_names
     def mean(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
         """The sum over axes divided by the number of entries; floats only."""
         if not types.is_float(self.dtype):
@@ -526,42 +530,61 @@ class Tensor(Operators):
             )
         return wrap(functions.mean(self.node, dim, keepdim))
 
-    def var(self, dim: Dims = None, correction: Any = 1, keepdim: Any = False) -> Tensor:
-        """Squared distance from the mean, summed over axes, over n - correction."""
-        return wrap(functions.var(self.node, dim, correction, keepdim))
+    @numpy_names
+    def var(
+        self, dim: Any = None, correction: Any = 1, keepdim: Any = False, *, unbiased: Any = None
+    ) -> Tensor:
+        """Squared distance from the mean, summed over axes, over n - correction.
 
-    def std(self, dim: Dims = None, correction: Any = 1, keepdim: Any = False) -> Tensor:
+        ``unbiased``, PyTorch's older word, is True for a correction of 1 and False for 0.
+        """
+        if isinstance(dim, bool):  # var(False), where no axis is given
+            dim, unbiased = None, dim
+        chosen = int(correction if unbiased is None else unbiased)
+        return wrap(functions.var(self.node, dim, chosen, keepdim))
+
+    @numpy_names
+    def std(
+        self, dim: Any = None, correction: Any = 1, keepdim: Any = False, *, unbiased: Any = None
+    ) -> Tensor:
         """The square root of the variance."""
-        return self.var(dim, correction, keepdim).sqrt()
+        return self.var(dim, correction, keepdim, unbiased=unbiased).sqrt()
 
+    @numpy_names
     def amax(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
         """The largest entry over axes; equal winners share the gradient evenly."""
         return wrap(reduction.amax(self.node, dim, keepdim))
 
+    @numpy_names
     def amin(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
         """The smallest entry over axes."""
         return wrap(reduction.amin(self.node, dim, keepdim))
 
+    @numpy_names
     def max(self, dim: Any = None, keepdim: Any = False) -> Any:
         """The largest entry; with ``dim``, values and the positions of the first winners."""
         from chainrule.tensor.functions import max
 
         return max(self, dim, keepdim)
 
+    @numpy_names
     def min(self, dim: Any = None, keepdim: Any = False) -> Any:
         """The smallest entry; with ``dim``, values and the positions of the first winners."""
         from chainrule.tensor.functions import min
 
         return min(self, dim, keepdim)
 
+    @numpy_names
     def argmax(self, dim: Any = None, keepdim: Any = False) -> Tensor:
         """The position of the first largest entry."""
         return wrap(reduction.argmax(self.node, dim, keepdim))
 
+    @numpy_names
     def argmin(self, dim: Any = None, keepdim: Any = False) -> Tensor:
         """The position of the first smallest entry."""
         return wrap(reduction.argmin(self.node, dim, keepdim))
 
+    @numpy_names
     def cumsum(self, dim: Any) -> Tensor:
         """y_i = x_0 + ... + x_i along an axis."""
         return wrap(parts.cumsum(self.node, dim))
@@ -572,20 +595,33 @@ class Tensor(Operators):
 
         return topk(self, k, dim, largest)
 
+    @numpy_names
     def any(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
         """Whether some entry is not 0."""
         return wrap(reduction.any(self.node, dim, keepdim))
 
+    @numpy_names
     def all(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
         """Whether no entry is 0."""
         return wrap(reduction.all(self.node, dim, keepdim))
 
-    def norm(self, dim: Dims = None, keepdim: Any = False) -> Tensor:
-        """The square root of the sum of squares over axes; its gradient is 0 where it is 0."""
-        total = self.square().sum(dim, keepdim)
+    @numpy_names
+    def norm(self, p: Any = 2, dim: Dims = None, keepdim: Any = False) -> Tensor:
+        """(sum |x|^p)^(1/p) over axes, and the largest |x| for p = inf; ``"fro"`` means 2.
+
+        Where it is 0, its gradient is 0.
+        """
+        if p == np.inf:
+            return self.abs().amax(dim, keepdim)
+        if p not in (2, "fro") and not (isinstance(p, int | float) and p >= 1):
+            raise OptionError(name="p", expected='at least 1, inf or "fro"', got=repr(p))
+        if p == 1:
+            return self.abs().sum(dim, keepdim)
+        squares = p in (2, "fro")
+        total = (self.square() if squares else self.abs() ** p).sum(dim, keepdim)
         zero = total == 0
-        root = apply(arithmetic.where, zero, 1.0, total).sqrt()
-        return apply(arithmetic.where, zero, 0.0, root)
+        safe = apply(arithmetic.where, zero, 1.0, total)
+        return apply(arithmetic.where, zero, 0.0, safe.sqrt() if squares else safe ** (1 / p))
 
     # ------------------------------------------------------------------ functions
 
@@ -629,10 +665,12 @@ class Tensor(Operators):
         """max(0, x)."""
         return wrap(functions.relu(self.node))
 
+    @numpy_names
     def softmax(self, dim: Any = -1) -> Tensor:
         """exp(x) normalised to sum 1 along ``dim``."""
         return wrap(functions.softmax(self.node, dim))
 
+    @numpy_names
     def log_softmax(self, dim: Any = -1) -> Tensor:
         """ln of softmax."""
         return wrap(functions.log_softmax(self.node, dim))

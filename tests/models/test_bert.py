@@ -147,7 +147,7 @@ def test_real_weights(minilm: Path) -> None:
 
     kept = cr.tensor(mask).unsqueeze(-1).float()
     means = (vectors * kept).sum(1) / kept.sum(1)
-    units = means / means.norm(-1, keepdim=True)
+    units = means / means.norm(2, -1, keepdim=True)
     near = (units @ units.T).numpy()
     assert min(near[0, 1], near[2, 3]) > 0.5
     assert near[:2, 2:].max() < 0.2
