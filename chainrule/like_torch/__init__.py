@@ -24,6 +24,7 @@ from chainrule.like_torch import (
     autograd,
     backends,
     cuda,
+    distributions,
     functions,
     making,
     modes,
@@ -43,7 +44,8 @@ from chainrule.tensor.state import manual_seed
 from chainrule.tensor.tensor import tensor
 
 __all__ = [
-    "accelerator", "autograd", "backends", "cuda", "nn", "optim", "utils", "vision",
+    "accelerator", "autograd", "backends", "cuda", "distributions", "nn", "optim", "utils",
+    "vision",
     "device", "set_default_device", "manual_seed", "tensor", "load", "save",
     "get_default_dtype", "set_default_dtype", "float32", "float", "float64", "double",
     "int32", "int", "int64", "long", "uint8", "uint32", "bool", "Size", "e", "inf", "nan", "pi",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,26 @@ import numpy as np
 from chainrule.tensor import functions as base
 from chainrule.tensor import products
 from chainrule.tensor.functions import *  # noqa: F403
+from chainrule.tensor.methods import numpy_names
 from chainrule.tensor.products import *  # noqa: F403
 from chainrule.tensor.tensor import Tensor, tensor
 
-__all__ = [
+# What is a method, as a function of the tensor and the method's arguments.
+_METHODS = [
     "reshape", "flatten", "squeeze", "unsqueeze", "permute", "transpose", "t", "flip", "gather",
-    "numel", "clone", "detach", "amax", "amin", "all", "any", "norm", "clip", "mul", "multiply",
-    "div", "divide", "true_divide", "remainder", "floor_divide", "eq", "ne", "lt", "le", "gt",
-    "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "isfinite", "count_nonzero",
-    "outer", "mv", "add", "sub", "neg", "equal", "is_tensor", "isclose",
+    "narrow", "numel", "clone", "detach", "sum", "mean", "var", "std", "max", "min", "amax", "amin",
+    "argmax", "argmin", "all", "any", "norm", "logsumexp", "count_nonzero", "softmax",
+    "log_softmax", "cumsum", "log2", "log10", "reciprocal", "rsqrt", "isfinite", "isinf",
+    "index_select", "masked_select", "nonzero", "neg", "logical_not", "is_floating_point",
 ]  # fmt: skip
+
+__all__ = [
+    "clip", "mul", "multiply", "div", "divide", "true_divide", "remainder",
+    "floor_divide", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor",
+    "outer", "mv", "add", "sub", "equal", "is_tensor", "isclose", "where", "cat", "concat", "stack",
+    "hstack", "vstack", "bincount", "unique", "cdist", "meshgrid",
+]  # fmt: skip
+__all__.extend(_METHODS)
 __all__ += base.__all__
 __all__ += products.__all__
 
@@ -36,23 +46,8 @@ def _method(name: str) -> Callable[..., Any]:
     return apply
 
 
-reshape = _method("reshape")
-flatten = _method("flatten")
-squeeze = _method("squeeze")
-unsqueeze = _method("unsqueeze")
-permute = _method("permute")
-transpose = _method("transpose")
-t = _method("t")
-flip = _method("flip")
-gather = _method("gather")
-numel = _method("numel")
-clone = _method("clone")
-detach = _method("detach")
-amax = _method("amax")
-amin = _method("amin")
-all = _method("all")
-any = _method("any")
-norm = _method("norm")
+for _name in _METHODS:
+    globals()[_name] = _method(_name)
 clip = _method("clamp")
 
 
@@ -81,6 +76,8 @@ logical_and = _operator(operator.and_, "logical_and")
 logical_or = _operator(operator.or_, "logical_or")
 logical_xor = _operator(operator.xor, "logical_xor")
 mv = base.matmul
+cat = concat = numpy_names(base.cat)
+stack = numpy_names(base.stack)
 
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Any:
@@ -93,24 +90,55 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Any:
     return input - (other if alpha == 1 else other * alpha)
 
 
-def neg(input: Tensor) -> Tensor:
-    """``-input``."""
-    return -input
+def where(condition: Any, *branches: Any) -> Any:  # type: ignore[no-redef]
+    """One where the condition holds, the other elsewhere; with the condition alone, its indices."""
+    return base.where(condition, *branches) if branches else condition.nonzero(as_tuple=True)
 
 
-def logical_not(input: Tensor) -> Tensor:
-    """True where the input is False, or 0."""
-    return ~input.bool()
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors side by side: along the second axis, or the first where there is only one."""
+    return base.cat(tensors, dim=int(tensors[0].ndim > 1))
 
 
-def isfinite(input: Tensor) -> Tensor:
-    """Where an entry is neither infinite nor NaN."""
-    return input.abs() < np.inf
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors below each other; one with a single axis counts as a row."""
+    return base.cat([x.unsqueeze(0) if x.ndim == 1 else x for x in tensors])
 
 
-def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
-    """How many entries are not 0."""
-    return input.bool().long().sum(dim)
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    """How often each whole number from 0 occurs, or the sum of its weights."""
+    given = None if weights is None else weights.numpy()
+    counts: Tensor = tensor(np.bincount(input.numpy(), given, minlength))
+    return counts
+
+
+def unique(input: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
+    """The different entries in order; where each entry went, and how often each occurs."""
+    array = input.numpy()
+    values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
+    found = [tensor(values)]
+    if return_inverse:
+        found.append(tensor(inverse.reshape(array.shape)))
+    if return_counts:
+        found.append(tensor(counts))
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0) -> Tensor:
+    """The p-norm of every row of ``x1`` minus every row of ``x2``: (..., n, m)."""
+    return (x1.unsqueeze(-2) - x2.unsqueeze(-3)).norm(p, -1)
+
+
+def meshgrid(*axes: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Coordinates of the points of a grid: one tensor per axis, each of the grid's shape."""
+    given = axes[0] if len(axes) == 1 and not isinstance(axes[0], Tensor) else axes
+    lengths = [len(axis) for axis in given]
+    grids = []
+    for number, axis in enumerate(given):
+        row = axis.reshape([-1 if i == number else 1 for i in range(len(lengths))])
+        grid = row.expand(lengths)
+        grids.append(grid.transpose(0, 1) if indexing == "xy" and len(lengths) > 1 else grid)
+    return tuple(grids)
 
 
 def outer(input: Tensor, other: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from chainrule.core.dtype import bool_, default_dtype, float32, float64, int32, int64, uint8
 from chainrule.core.random import random_words
+from chainrule.errors import OptionError
 from chainrule.tensor import functions
 from chainrule.tensor.device import require_cpu
 from chainrule.tensor.tensor import Tensor as _Tensor
@@ -18,8 +20,8 @@ from chainrule.tensor.tensor import tensor
 __all__ = [
     "zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "arange", "linspace",
     "eye", "rand", "randn", "rand_like", "randn_like", "randint", "as_tensor", "from_numpy",
-    "Generator", "randperm", "normal", "Tensor", "FloatTensor", "DoubleTensor", "LongTensor",
-    "IntTensor", "ByteTensor", "BoolTensor",
+    "Generator", "randperm", "normal", "multinomial", "bernoulli", "Tensor", "FloatTensor",
+    "DoubleTensor", "LongTensor", "IntTensor", "ByteTensor", "BoolTensor",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
@@ -107,6 +109,65 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, device: Any = None) -
         size = (mean if isinstance(mean, _Tensor) else std).shape
     made: _Tensor = functions.randn(*size) * std + mean
     return made
+
+
+def multinomial(
+    input: _Tensor,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Any:
+    """Columns drawn with probabilities in proportion to the weights of each row.
+
+    Args:
+        input: weights, not negative, (columns,) or (rows, columns); they need not sum to 1.
+        num_samples: how many columns to draw from each row.
+        replacement: whether a column may be drawn twice.
+        generator: where the random numbers come from; ``torch.manual_seed`` when not given.
+
+    Returns:
+        (num_samples,) or (rows, num_samples), int64.
+
+    Raises:
+        OptionError: weights that are no probabilities, or more samples than columns to draw.
+    """
+    weights = input.numpy().astype(np.float64)
+    rows = np.atleast_2d(weights)
+    if not (np.isfinite(rows).all() and (rows >= 0).all() and rows.sum(1).all()):
+        raise OptionError(
+            name="input", expected="weights of at least 0, not all of them 0", got=input
+        )
+    if not replacement and num_samples > (rows > 0).sum(1).min():
+        raise OptionError(
+            name="num_samples", expected="at most the columns with a weight, without replacement",
+            got=num_samples, mend="replacement=True",
+        )  # fmt: skip
+    count = num_samples if replacement else rows.shape[1]
+    unit = _uniform((len(rows), count), generator)
+    if replacement:  # where the running sum of the probabilities passes a uniform number
+        edges = (rows / rows.sum(1, keepdims=True)).cumsum(1)
+        drawn = (edges[:, None, :-1] <= unit[:, :, None]).sum(-1)
+    else:  # the first arrivals of clocks that run at the speed of the weights
+        with np.errstate(divide="ignore"):
+            arrivals = -np.log1p(-unit) / rows
+        arrivals[rows == 0] = np.inf
+        drawn = arrivals.argsort(1, kind="stable")[:, :num_samples]
+    return tensor(drawn.reshape(*weights.shape[:-1], num_samples))
+
+
+def bernoulli(input: _Tensor, *, generator: Generator | None = None) -> _Tensor:
+    """1 with the probability that each entry says, else 0."""
+    unit = _uniform(input.shape, generator)
+    drawn: _Tensor = tensor((unit < input.numpy()).astype(input.dtype))
+    return drawn
+
+
+def _uniform(shape: Any, generator: Generator | None) -> Array:
+    """Numbers in [0, 1) from the generator, or from ``torch.manual_seed``."""
+    if generator is None:
+        return functions.rand(shape, dtype=float64).numpy()
+    return generator.words(math.prod(shape)).reshape(shape) * 2.0**-32
 
 
 # ------------------------------------------------------------------------- constructors by type

@@ -47,10 +47,6 @@ HINTS: dict[str, tuple[str, str]] = {
         "use the model itself: there is one device.",
         "直接使用模型本身:只有一个设备。",
     ),
-    "torch.autograd.Function": (
-        "@cr.function(derivative=...) makes a function with a derivative of its own.",
-        "@cr.function(derivative=...) 可自定义带导数的函数。",
-    ),
     "torch.autograd.functional": ("use cr.grad(function).", "请用 cr.grad(function)。"),
     "torch.autograd.set_detect_anomaly": (
         "leave it out; cr.explain(model, x, y, loss=...) shows every value of a step.",

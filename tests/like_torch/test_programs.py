@@ -1,8 +1,8 @@
 """Ordinary PyTorch programs, run under both libraries by changing their imports only.
 
-Both sides get the same random numbers from NumPy: initial weights of every Linear, ``torch.randn``,
-and the order of shuffled data. So every loss can be compared, step by step. Dropout masks are drawn
-by chainrule, recorded, and given to PyTorch.
+Both sides get the same random numbers from NumPy: for initial weights, for ``torch.randn`` and its
+kin, and for the order of shuffled data. So every loss can be compared, step by step. Dropout masks
+are drawn by chainrule, recorded, and given to PyTorch.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ import torch
 
 import chainrule as cr
 from chainrule import like_torch
-from chainrule.nn import functional
+from chainrule.like_torch import making
+from chainrule.nn import functional, functional_activations, init
+from chainrule.tensor import variable
 
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
 # Programs in float64 agree to 1e-9. In float32 one rounding is 6e-8; each step adds some, and
 # training can double a difference many times over; seen are up to 8e-6 after 300 steps.
-FLOAT64 = {"autograd_basics", "schedulers"}
+FLOAT64 = {p.stem for p in PROGRAMS if "float64" in p.read_text("utf-8")}
 FLOAT32_TOLERANCE = 5e-5
 
 IMPORT_LINES = [
     (r"import torch", "import chainrule.like_torch as torch"),
+    (r"import torch\.([\w.]+)", r"import chainrule.like_torch.\1"),
     (r"import torch\.([\w.]+) as (\w+)", r"import chainrule.like_torch.\1 as \2"),
     (r"from torch import (.+)", r"from chainrule.like_torch import \1"),
     (r"from torch\.([\w.]+) import (.+)", r"from chainrule.like_torch.\1 import \2"),
@@ -51,42 +54,75 @@ def without_imports(source: str) -> str:
 
 
 class Shared:
-    """The same random numbers for both libraries, and the dropout masks that ours drew."""
+    """The same random numbers for both libraries, and the dropout masks that ours drew.
+
+    Initial weights are not set from outside: each library's layers draw their own, with their own
+    bounds and in their own order, and only the numbers between 0 and 1, or from N(0, 1), that they
+    draw come from NumPy. So default initial values are compared too.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.monkeypatch = monkeypatch
         self.masks: list[np.ndarray[Any, Any]] = []
+        self.rng = np.random.RandomState(0)
 
     def seed(self, lib: Any) -> None:
         """Make one library draw from NumPy, from the start."""
-        rng = np.random.RandomState(0)
+        self.rng = rng = np.random.RandomState(0)
         patch = self.monkeypatch.setattr
 
-        def randn(*size: Any, dtype: Any = None, device: Any = None, **options: Any) -> Any:
-            shape = size[0] if size and isinstance(size[0], tuple) else size
-            dtype = dtype or lib.get_default_dtype()
-            return lib.tensor(rng.standard_normal(shape), dtype=dtype, **options)
+        def maker(draw: Callable[[Any], Any]) -> Callable[..., Any]:
+            def make(*size: Any, dtype: Any = None, device: Any = None, **options: Any) -> Any:
+                shape = size[0] if size and isinstance(size[0], tuple) else size
+                dtype = dtype or lib.get_default_dtype()
+                return lib.tensor(draw(shape), dtype=dtype, **options)
+
+            return make
+
+        rand, randn = maker(rng.random_sample), maker(rng.standard_normal)
+
+        def randint(*bounds: Any, device: Any = None, **options: Any) -> Any:
+            *bounds, size = (*bounds, *options.values())
+            return lib.tensor(rng.randint(*bounds, size=tuple(size)))
 
         def randperm(n: int, **_: Any) -> Any:
             return lib.tensor(rng.permutation(n))
 
+        def multinomial(input: Any, num_samples: int, replacement: bool = False, **_: Any) -> Any:
+            """The column where the running sum of the probabilities passes a uniform number."""
+            assert replacement or num_samples == 1
+            weights = input.detach().numpy().astype("float64")
+            edges = (weights / weights.sum(-1, keepdims=True)).cumsum(-1)[..., None, :]
+            drawn = (edges < rng.random_sample((*weights.shape[:-1], num_samples, 1))).sum(-1)
+            return lib.tensor(drawn.clip(max=weights.shape[-1] - 1))
+
         def shuffled(sampler: Any) -> Iterator[int]:
             return iter(rng.permutation(len(sampler.data_source)).tolist())
 
-        make_linear = lib.nn.Linear.__init__
-
-        def linear(layer: Any, n_in: int, n_out: int, **options: Any) -> None:
-            make_linear(layer, n_in, n_out, **options)
-            bound = 1 / np.sqrt(n_in)
-            for p in layer.parameters():
-                values = rng.uniform(-bound, bound, tuple(p.shape))
-                p.data.copy_(lib.tensor(values, dtype=p.dtype))
-
-        data = lib.utils.data
+        patch(lib, "rand", rand)
         patch(lib, "randn", randn)
+        patch(lib, "randn_like", lambda x: randn(tuple(x.shape), dtype=x.dtype))
+        patch(lib, "randint", randint)
+        patch(lib, "randperm", randperm)
+        patch(lib, "multinomial", multinomial)
+        data = lib.utils.data
         patch(getattr(data, "dataset", data), "randperm", randperm)  # for random_split
         patch(data.RandomSampler, "__iter__", shuffled)
-        patch(lib.nn.Linear, "__init__", linear)
+        if lib is torch:  # all initial values are drawn through these two methods
+
+            def uniform_(x: Any, a: float = 0.0, b: float = 1.0, **_: Any) -> Any:
+                return x.detach().copy_(rand(tuple(x.shape), dtype=x.dtype) * (b - a) + a)
+
+            def normal_(x: Any, mean: float = 0.0, std: float = 1.0, **_: Any) -> Any:
+                return x.detach().copy_(randn(tuple(x.shape), dtype=x.dtype) * std + mean)
+
+            patch(torch.Tensor, "uniform_", uniform_)
+            patch(torch.Tensor, "normal_", normal_)
+        else:  # and here through these two functions
+            patch(making, "multinomial", multinomial)
+            for module in (init, variable):
+                patch(module, "rand", rand)
+                patch(module, "randn", randn)
 
     def record_dropout(self) -> None:
         """Keep the masks of our dropout: what is 0 after it counts as dropped.
@@ -94,15 +130,18 @@ class Shared:
         An entry that was 0 before has no gradient either way: in these programs dropout follows
         ReLU.
         """
-        draw = functional.dropout
 
-        def recording(x: Any, p: float = 0.5, training: bool = True) -> Any:
-            y = draw(x, p, training)
-            if training and p:
-                self.masks.append(y.numpy() != 0)
-            return y
+        def recording(draw: Callable[..., Any]) -> Callable[..., Any]:
+            def drop(x: Any, p: float = 0.5, training: bool = True) -> Any:
+                y = draw(x, p, training)
+                if training and p:
+                    self.masks.append(y.numpy() != 0)
+                return y
 
-        self.monkeypatch.setattr("chainrule.nn.functional.dropout", recording)
+            return drop
+
+        for module, name in ((functional, "dropout"), (functional_activations, "dropout2d")):
+            self.monkeypatch.setattr(module, name, recording(getattr(module, name)))
 
     def replay_dropout(self) -> Iterator[np.ndarray[Any, Any]]:
         """PyTorch drops by the recorded masks; returned are those not used yet."""
@@ -112,6 +151,7 @@ class Shared:
             return x * torch.from_numpy(next(masks)) / (1 - p) if training and p else x
 
         self.monkeypatch.setattr("torch.nn.functional.dropout", replayed)
+        self.monkeypatch.setattr("torch.nn.functional.dropout2d", replayed)
         return masks
 
 
@@ -148,8 +188,8 @@ def both(
     torch.set_default_dtype(dtype)
 
 
-def test_there_are_ten() -> None:
-    assert len(PROGRAMS) == 10
+def test_there_are_thirty() -> None:
+    assert len(PROGRAMS) >= 30
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)

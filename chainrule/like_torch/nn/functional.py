@@ -9,7 +9,7 @@ from chainrule.nn import functional as library
 from chainrule.nn.functional import *  # noqa: F403
 from chainrule.tensor.tensor import Tensor
 
-__all__ = ["dropout", "one_hot", "relu"]
+__all__ = ["dropout", "dropout2d", "normalize", "one_hot", "relu"]
 __all__ += library.__all__
 __path__: list[str] = []
 
@@ -24,6 +24,18 @@ def dropout(  # type: ignore[no-redef]
 ) -> Tensor:
     """Entries dropped with probability p; ``inplace`` is accepted."""
     return library.dropout(input, p, training)
+
+
+def dropout2d(  # type: ignore[no-redef]
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Channels dropped with probability p; ``inplace`` is accepted."""
+    return library.dropout2d(input, p, training)
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """x over its p-norm along an axis, or over ``eps`` where that is larger."""
+    return input / input.norm(p, dim, keepdim=True).clamp(min=eps)
 
 
 def one_hot(labels: Tensor, num_classes: Any = -1) -> Tensor:  # type: ignore[no-redef]

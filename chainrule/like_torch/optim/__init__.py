@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chainrule.like_torch.missing import refuse
-from chainrule.like_torch.optim import lr_scheduler
+from chainrule.like_torch.optim import lr_scheduler, swa_utils
 from chainrule.optim import (
     SGD,
     Adadelta,
@@ -29,6 +29,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "lr_scheduler",
+    "swa_utils",
 ]
 
 __getattr__ = refuse(__name__)

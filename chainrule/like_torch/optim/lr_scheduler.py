@@ -270,10 +270,10 @@ class OneCycleLR(LRScheduler):
         )  # fmt: skip
 
     def step(self) -> None:
-        """Go to the next step."""
-        if self.last_epoch + 1 >= self.total_steps:
+        """Go to the next step; after the last one the rate stays (PyTorch's goes up a little)."""
+        if self.last_epoch + 1 > self.total_steps:
             raise OptionError(
-                name="the step", expected=f"before total_steps={self.total_steps}",
+                name="the step", expected=f"at most total_steps={self.total_steps}",
                 got=self.last_epoch + 1, mend="total_steps = epochs * len(loader)",
             )  # fmt: skip
         super().step()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import OptionError, ShapeError
+from chainrule.like_torch import making
 from chainrule.like_torch.making import Generator, randperm
 from chainrule.like_torch.missing import refuse
 from chainrule.tensor.functions import stack
@@ -164,6 +165,31 @@ class SubsetRandomSampler(Sampler):
 
     def __len__(self) -> int:
         return len(self.indices)
+
+
+class WeightedRandomSampler(Sampler):
+    """``num_samples`` samples, each drawn in proportion to its weight."""
+
+    def __init__(
+        self,
+        weights: Any,
+        num_samples: int,
+        replacement: bool = True,
+        generator: Generator | None = None,
+    ) -> None:
+        self.weights = tensor(weights, dtype="float64")
+        self.num_samples = num_samples
+        self.replacement = replacement
+        self.generator = generator
+
+    def __iter__(self) -> Iterator[int]:
+        drawn = making.multinomial(
+            self.weights, self.num_samples, self.replacement, generator=self.generator
+        )
+        yield from drawn.tolist()
+
+    def __len__(self) -> int:
+        return self.num_samples
 
 
 # ------------------------------------------------------------------------------ batches
