@@ -9,6 +9,7 @@ from chainrule.models.bert import (
     BertModel,
 )
 from chainrule.models.char_rnn import CharRNN
+from chainrule.models.efficientnet import EfficientNet
 from chainrule.models.forecaster import Forecaster, persistence, skill, windows
 from chainrule.models.gpt import GPT2Config, GPT2LMHeadModel, GPT2Model
 from chainrule.models.lenet import LeNet
@@ -27,6 +28,7 @@ __all__ = [
     "BertModel",
     "CharRNN",
     "CifarResNet",
+    "EfficientNet",
     "Forecaster",
     "GPT2Config",
     "GPT2LMHeadModel",
