@@ -25,9 +25,11 @@ from chainrule.core.dtype import (
 from chainrule.errors import ChainruleError, closest
 from chainrule.run import executor, set_executor
 from chainrule.tensor import functions as _functions
+from chainrule.tensor import places as _places
 from chainrule.tensor import products as _products
 from chainrule.tensor.compile import compile
 from chainrule.tensor.functions import *  # noqa: F403
+from chainrule.tensor.places import *  # noqa: F403
 from chainrule.tensor.products import *  # noqa: F403
 from chainrule.tensor.scan import scan
 from chainrule.tensor.state import manual_seed
@@ -68,6 +70,7 @@ __all__ = [
     "value_and_grad",
 ]
 __all__ += _functions.__all__
+__all__ += _places.__all__
 __all__ += _products.__all__
 
 # Packages that are imported when first asked for, so that ``import chainrule`` stays cheap.

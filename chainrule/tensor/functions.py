@@ -16,7 +16,7 @@ from chainrule.tensor.tensor import Tensor, _spread, apply, need_node, tensor, w
 
 __all__ = [
     "full", "zeros", "ones", "zeros_like", "ones_like", "full_like", "arange", "linspace",
-    "eye", "rand", "randn", "rand_like", "randn_like", "randint", "randperm", "where",
+    "eye", "rand", "randn", "rand_like", "randn_like", "randint", "randperm", "bernoulli", "where",
     "maximum", "minimum", "max", "min", "clamp", "sort", "argsort", "cat", "concat", "stack",
     "split", "chunk", "unbind", "topk", "cumsum", "tril", "triu", "masked_fill",
     "one_hot", "exp", "log", "log1p", "expm1", "sqrt", "square", "abs", "sign", "sin", "cos",
@@ -138,6 +138,11 @@ def randperm(n: int) -> Tensor:
 def _words(size: Sequence[int]) -> Tensor:
     """32 random bits per entry."""
     return wrap(random_node(random.random_bits, tuple(size)))
+
+
+def bernoulli(p: Tensor) -> Tensor:
+    """1 with the probability that each entry says, else 0."""
+    return (rand_like(p) < p).to(p.dtype)
 
 
 # ---------------------------------------------------------------------------------- choosing

@@ -52,13 +52,13 @@ def _operator(symbol: str, apply: Callable[[Any, Any], Any]) -> Callable[[Any, A
 
 
 def _function(name: str) -> Callable[..., Any]:
-    """A function of :mod:`chainrule.tensor.functions`, or of products, as a method."""
+    """A function of :mod:`chainrule.tensor.functions`, of products or places, as a method."""
 
     def method(self: Any, *args: Any, **options: Any) -> Any:
         """See the function of the same name."""
-        from chainrule.tensor import functions, products
+        from chainrule.tensor import functions, places, products
 
-        owner = functions if hasattr(functions, name) else products
+        owner = next(m for m in (functions, products, places) if name in m.__all__)
         return getattr(owner, name)(self, *args, **options)
 
     method.__name__ = method.__qualname__ = name
@@ -117,6 +117,8 @@ class Methods(Operators):
     maximum = _function("maximum")
     minimum = _function("minimum")
     allclose = _function("allclose")
+    scatter = _function("scatter")
+    scatter_add = _function("scatter_add")
     bmm = _function("bmm")
     baddbmm = _function("baddbmm")
 
