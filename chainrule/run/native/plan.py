@@ -27,6 +27,7 @@ from chainrule.run.native.target import host
 from chainrule.run.native.task import Entry, Loop, Task, entries, link, place
 from chainrule.run.native.team import team
 from chainrule.run.native.views import Buffer, View, contiguous
+from chainrule.run.native.whole import summed
 
 _ARENA, _ERRORS = 0, 1
 
@@ -43,7 +44,7 @@ class Plan:
     def __init__(self, graph: Graph, fused: bool = True) -> None:
         """``fused=False`` gives every node a task of its own; the bits are the same."""
         self.graph = graph
-        opened = simplify(flattened(joined(attended(simplify(expand(graph))))))
+        opened = simplify(flattened(joined(attended(summed(simplify(expand(graph)))))))
         _check_types(opened)
         self._lay_out(opened, fused)
         self._fill_tables()
