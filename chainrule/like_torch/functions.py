@@ -18,7 +18,8 @@ from chainrule.tensor.tensor import Tensor, tensor
 # What is a method, as a function of the tensor and the method's arguments.
 _METHODS = [
     "reshape", "flatten", "squeeze", "unsqueeze", "permute", "transpose", "t", "flip", "gather",
-    "narrow", "numel", "clone", "detach", "sum", "mean", "var", "std", "max", "min", "amax", "amin",
+    "scatter", "scatter_add", "narrow", "numel", "clone", "detach", "sum", "mean", "var", "std",
+    "max", "min", "amax", "amin",
     "argmax", "argmin", "all", "any", "norm", "logsumexp", "count_nonzero", "softmax",
     "log_softmax", "cumsum", "log2", "log10", "reciprocal", "rsqrt", "isfinite", "isinf",
     "index_select", "masked_select", "nonzero", "neg", "logical_not", "is_floating_point",
