@@ -304,9 +304,36 @@ def _places(lowering: Lowering, node: Node) -> list[View]:
     assert not isinstance(node.type, TensorType)
     picks = {each.attrs["index"]: each for each in lowering.fusion.picks.get(node, ())}
     return [
-        lowering.home(picks[index]) if index in picks else lowering.new(type)
+        _home(lowering, picks[index]) if index in picks else lowering.new(type)
         for index, type in enumerate(node.type)
     ]
+
+
+def _home(lowering: Lowering, result: Node) -> View:
+    """Where a result goes: in the order of axes in which it is read, so that it need not be moved.
+
+    Heads stand beside each other for whoever reads them next.
+    """
+    dims = {_order(use.child, result) for use in lowering.fusion.uses.get(result, ())} - {None}
+    if lowering.has_place(result) or len(dims) != 1:
+        return lowering.home(result)
+    (order,) = dims
+    assert order is not None
+    shape = tuple(result.shape[dim] for dim in order)
+    if order[-1] == result.ndim - 1:
+        back = [order.index(axis) for axis in range(result.ndim)]
+        lowering.show(result, lowering.new(TensorType(shape, result.dtype)).permute(back))
+    return lowering.home(result)
+
+
+def _order(child: Node, result: Node) -> tuple[int, ...] | None:
+    """How the axes of a result are exchanged on the way to a reader; None if it reads as it is."""
+    while child is not result:
+        if child.inputs[0] is result and child.op.name == "permute":
+            dims: tuple[int, ...] = child.attrs["dims"]
+            return dims
+        (child,) = child.inputs
+    return None
 
 
 def _append(
