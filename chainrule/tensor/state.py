@@ -39,6 +39,7 @@ class State:
         self.draws = 0
         self.live: set[Node] = set()
         self.waiting = 0
+        self.evaluating = False  # bodies opened meanwhile make tensors: not the time to evaluate
         self.lock = threading.RLock()
 
     # ------------------------------------------------------------------ tensors
@@ -49,7 +50,7 @@ class State:
         if node.value is None and not node.trace:
             self.live.add(node)
             self.waiting += 1
-            if self.waiting > _WAITING and not place.trace:
+            if self.waiting > _WAITING and not place.trace and not self.evaluating:
                 self.settle()
 
     def release(self, node: Node) -> None:
@@ -138,6 +139,7 @@ class State:
             writes = self.writes()
             checks = [node for node in self.checks if node.value is None] if writes else []
             failure = None
+            self.evaluating = True
             try:
                 if targets:
                     try:
@@ -147,6 +149,7 @@ class State:
                 if writes and (failure or not targets):
                     self._evaluate(checks, writes)
             finally:
+                self.evaluating = False
                 self.pending.clear()
                 self.draws = 0
                 if writes:

@@ -405,3 +405,16 @@ def test_all_gradients_are_evaluated_with_the_first(monkeypatch: pytest.MonkeyPa
     assert w.grad.tolist() == [3.0, 4.0]
     assert v.grad.tolist() == [1.0, 2.0]
     assert len(runs) == 1
+
+
+def test_bodies_opened_while_evaluating_evaluate_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    @cr.function
+    def thrice(x: cr.Tensor) -> cr.Tensor:
+        return x + x + x
+
+    cr.set_executor("torch")  # opens bodies when a graph is made ready
+    held = cr.tensor([1.0, 2.0]) * 2
+    made = thrice(held)
+    monkeypatch.setattr(state, "_WAITING", 1)
+    assert made.tolist() == [6.0, 12.0]
+    assert held.tolist() == [2.0, 4.0]
