@@ -39,7 +39,7 @@ loss_function = nn.MSELoss()
 optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, weight_decay=1e-8)
 
 losses = []
-for epoch in range(5):
+for epoch in range(3):
     for batch in loader:
         image = batch.reshape(-1, 8 * 8)
         code, reconstructed = model(image)
@@ -48,7 +48,7 @@ for epoch in range(5):
         loss.backward()
         optimizer.step()
         losses.append(loss.detach().item())
-    print("epoch : {}/{}, loss = {:.6f}".format(epoch + 1, 5, losses[-1]))
+    print("epoch : {}/{}, loss = {:.6f}".format(epoch + 1, 3, losses[-1]))
 
 with torch.inference_mode():
     codes = model.encoder(data[:10])

@@ -62,7 +62,7 @@ optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 
 losses = []
 input_seq = input_seq.to(device)
-for epoch in range(1, 101):
+for epoch in range(1, 61):
     optimizer.zero_grad()
     output, hidden = model(input_seq)
     loss = criterion(output, target_seq.view(-1).long())
@@ -70,7 +70,7 @@ for epoch in range(1, 101):
     optimizer.step()
     losses.append(loss.item())
     if epoch % 20 == 0:
-        print(f"Epoch: {epoch}/100.............", end=" ")
+        print(f"Epoch: {epoch}/60.............", end=" ")
         print(f"Loss: {loss.item():.4f}")
 
 

@@ -41,8 +41,8 @@ class ConvNet(nn.Module):
 digits = load_digits()
 x = torch.from_numpy(digits.images).float()[:, None] / 16
 y = torch.from_numpy(digits.target).long()
-dataset = TensorDataset(x[:500], y[:500])
-train_set, val_set = random_split(dataset, [400, 100])
+dataset = TensorDataset(x[:400], y[:400])
+train_set, val_set = random_split(dataset, [300, 100])
 loaders = {
     "train": DataLoader(train_set, batch_size=50, shuffle=True, drop_last=True),
     "val": DataLoader(val_set, batch_size=100, shuffle=False),
@@ -55,7 +55,7 @@ optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=1e-4)
 losses = []
 best_acc = 0.0
 best_model_wts = copy.deepcopy(model.state_dict())
-for epoch in range(4):
+for epoch in range(3):
     for phase in ["train", "val"]:
         if phase == "train":
             model.train()

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 # hyperparameters
 batch_size = 8
 block_size = 12
-max_iters = 25
-eval_interval = 10
+max_iters = 16
+eval_interval = 5
 eval_iters = 2
 learning_rate = 3e-3
 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -177,6 +177,6 @@ for iter in range(max_iters):
     losses.append(loss.item())
 
 context = torch.zeros((1, 1), dtype=torch.long, device=device)
-generated = m.generate(context, max_new_tokens=20)[0].tolist()
+generated = m.generate(context, max_new_tokens=10)[0].tolist()
 print(decode(generated))
 losses.append(float(sum(generated)))

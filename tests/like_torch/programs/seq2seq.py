@@ -86,7 +86,7 @@ criterion = nn.CrossEntropyLoss(ignore_index=PAD)
 
 losses = []
 model.train()
-for step in range(40):
+for step in range(20):
     pairs = [make_pair() for _ in range(16)]
     src = torch.tensor([source for source, _ in pairs]).t().to(device)
     trg = torch.tensor([target for _, target in pairs]).T.to(device)
