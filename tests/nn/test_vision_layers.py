@@ -20,6 +20,11 @@ IMAGE = RNG.normal(size=(2, 4, 7, 6))
 ROWS = RNG.normal(size=(5, 4))
 
 
+def ramp(*shape: int) -> np.ndarray[Any, Any]:
+    """Different numbers in every place."""
+    return np.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
+
+
 def compare(name: str, args: tuple[Any, ...], options: dict[str, Any], x: Any) -> None:
     """The same layer of both libraries: keys, output, gradients, five steps, and buffers."""
     ours, theirs = (getattr(module, name)(*args, **options) for module in (nn, torch.nn))
@@ -112,9 +117,18 @@ POOLS += [
     ("ZeroPad2d", (1,), {}, IMAGE),
     ("ZeroPad2d", ((1, 2, 0, 3),), {}, IMAGE),
     ("ZeroPad2d", ((-1, 2, 1, -2),), {}, IMAGE),
+    ("ZeroPad2d", (0,), {}, IMAGE),
+    ("ZeroPad2d", ((0, 0, 2, 1),), {}, ramp(1, 1, 2, 5)),
     ("PixelShuffle", (2,), {}, IMAGE),
+    ("PixelShuffle", (1,), {}, IMAGE),
+    ("PixelShuffle", (2,), {}, ramp(1, 8, 1, 3)),
+    ("PixelShuffle", (3,), {}, ramp(2, 9, 2, 2)),
+    ("PixelShuffle", (2,), {}, ramp(4, 3, 5)),
     ("Unflatten", (1, (2, 2)), {}, IMAGE),
     ("Unflatten", (-1, (3, -1)), {}, LINE),
+    ("Unflatten", (0, (1, 3)), {}, ramp(3, 2)),
+    ("Unflatten", (1, (-1, 2, 1)), {}, ramp(2, 4, 3)),
+    ("Unflatten", (2, (6,)), {}, ramp(2, 1, 6)),
 ]
 
 
