@@ -53,3 +53,9 @@ def test_no_path_of_a_machine(path: Path) -> None:
         f"{number}: {line}" for number, line in enumerate(lines, 1) if MACHINE_PATH.search(line)
     ]
     assert not found, "a path that exists on one machine only:\n" + "\n".join(found)
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by their bare names."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in set(names) if names.count(name) > 1] == []
