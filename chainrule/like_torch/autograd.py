@@ -111,7 +111,7 @@ class Function:
 
     It is a named function, as :func:`chainrule.function` makes, so both parts are written with
     tensor functions (asking for ``item()`` or ``numpy()`` inside is an error), gradients of
-    gradients work, and a derivation shows it under its name. Arguments that are not tensors are
+    gradients work, and a derivation shows both parts. Arguments that are not tensors are
     fixed attributes: numbers, text, None, and tuples of these.
 
     Example:

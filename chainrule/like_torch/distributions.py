@@ -128,7 +128,7 @@ class Normal(Distribution):
     """Normal numbers with a mean ``loc`` and a standard deviation ``scale``."""
 
     def __init__(self, loc: Any, scale: Any) -> None:
-        loc, scale = _float(loc), _float(scale)
+        loc, scale = _float(loc, scale), _float(scale, loc)
         self.batch_shape = (loc + scale).shape
         self.loc: Tensor = loc.expand(*self.batch_shape)
         self.scale: Tensor = scale.expand(*self.batch_shape)
@@ -165,9 +165,11 @@ class Normal(Distribution):
         return made
 
 
-def _float(value: Any) -> Tensor:
-    made: Tensor = value if isinstance(value, Tensor) else tensor(value, default_dtype())
-    return made if is_float(made.dtype) else made.to(default_dtype())
+def _float(value: Any, beside: Any = None) -> Tensor:
+    """A tensor of floats; a number takes the type of the tensor beside it."""
+    kind = beside.dtype if isinstance(beside, Tensor) else default_dtype()
+    made: Tensor = value if isinstance(value, Tensor) else tensor(value, kind)
+    return made if is_float(made.dtype) else made.to(kind)
 
 
 def kl_divergence(p: Distribution, q: Distribution) -> Tensor:

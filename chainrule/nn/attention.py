@@ -15,7 +15,7 @@ from chainrule.errors import OptionError, ShapeError
 from chainrule.nn import functional, init
 from chainrule.nn.functional_attention import attend
 from chainrule.nn.layers import Linear
-from chainrule.nn.module import Buffer, Module, Parameter
+from chainrule.nn.module import Buffer, Module, Parameter, takes_device
 from chainrule.tensor.functions import cat, full, where, zeros
 from chainrule.tensor.tensor import Tensor, wrap
 
@@ -121,6 +121,7 @@ class MultiheadAttention(Module):
     Source: Vaswani et al., "Attention is all you need", 2017.
     """
 
+    @takes_device
     def __init__(
         self,
         embed_dim: int,

@@ -13,7 +13,7 @@ from chainrule.core.ops.convolution import per_axis
 from chainrule.errors import OptionError
 from chainrule.nn import functional_vision as functional
 from chainrule.nn import init
-from chainrule.nn.module import Module, Parameter
+from chainrule.nn.module import Module, Parameter, takes_device
 from chainrule.tensor.tensor import Tensor
 
 Lengths = int | Sequence[int]
@@ -86,6 +86,7 @@ class _Conv(Module):
 
 
 class _ForwardConv(_Conv):
+    @takes_device
     def __init__(
         self,
         in_channels: int,
@@ -169,6 +170,7 @@ class Conv2d(_ForwardConv):
 class _TransposedConv(_Conv):
     transposed = True
 
+    @takes_device
     def __init__(
         self,
         in_channels: int,

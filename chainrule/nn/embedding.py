@@ -10,7 +10,7 @@ from chainrule.core.dtype import as_dtype, default_dtype
 from chainrule.errors import OptionError, ShapeError
 from chainrule.nn import init
 from chainrule.nn.functional_embedding import embedding, embedding_bag, row_number
-from chainrule.nn.module import Module, Parameter
+from chainrule.nn.module import Module, Parameter, takes_device
 from chainrule.tensor.functions import arange, where
 from chainrule.tensor.tensor import Tensor, to_array
 
@@ -90,6 +90,7 @@ class Embedding(_Table):
         (1, 3, 4)
     """
 
+    @takes_device
     def __init__(
         self,
         num_embeddings: int,
@@ -127,6 +128,7 @@ class EmbeddingBag(_Table):
         (2, 4)
     """
 
+    @takes_device
     def __init__(
         self,
         num_embeddings: int,

@@ -9,7 +9,7 @@ import numpy as np
 from chainrule.core.dtype import as_dtype, default_dtype
 from chainrule.errors import OptionError
 from chainrule.nn import functional, init
-from chainrule.nn.module import Module, Parameter
+from chainrule.nn.module import Module, Parameter, takes_device
 from chainrule.tensor.tensor import Tensor
 
 
@@ -29,6 +29,7 @@ class Linear(Module):
         (5, 2)
     """
 
+    @takes_device
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, dtype: object = None
     ) -> None:

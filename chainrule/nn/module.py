@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, ParamSpec, Self
 
 import numpy as np
 
 from chainrule.core.dtype import as_dtype, is_float
 from chainrule.core.graph import Variable, place, scope
 from chainrule.core.op import located
-from chainrule.errors import ChainruleError, OptionError, StateDictError, closest
+from chainrule.errors import (
+    ChainruleError,
+    MissingFeatureError,
+    OptionError,
+    StateDictError,
+    closest,
+)
 from chainrule.tensor.device import is_device, require_cpu
 from chainrule.tensor.state import Epoch, current
 from chainrule.tensor.tensor import Tensor, tensor, to_array
@@ -48,6 +55,25 @@ class Keys(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return f"Keys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+
+
+P = ParamSpec("P")
+
+
+def takes_device(init: Callable[P, None]) -> Callable[P, None]:
+    """An ``__init__`` that also takes PyTorch's ``device``; only the CPU exists here."""
+
+    @functools.wraps(init)
+    def call(*args: P.args, **options: P.kwargs) -> None:
+        require_cpu(options.pop("device", None))
+        init(*args, **options)
+
+    return call
 
 
 class Module:
@@ -254,6 +280,28 @@ class Module:
     def cpu(self) -> Self:
         """The module itself; there is only the CPU."""
         return self
+
+    def cuda(self, device: object = None) -> Self:
+        """Refused: parameters are on the CPU.
+
+        Raises:
+            DeviceError: always.
+        """
+        require_cpu("cuda")
+        return self
+
+    def half(self) -> Self:
+        """Refused: there are no 16-bit floats.
+
+        Raises:
+            MissingFeatureError: always.
+        """
+        raise MissingFeatureError(
+            name="Module.half", mend="leave it out: parameters are float32, or .double()",
+            mend_zh="去掉它:参数是 float32,或用 .double()",
+        )  # fmt: skip
+
+    bfloat16 = half
 
     # ------------------------------------------------------------------ state
 

@@ -7,7 +7,7 @@ import numpy as np
 from chainrule.core.dtype import as_dtype, default_dtype
 from chainrule.errors import OptionError
 from chainrule.nn import functional_activations as functional
-from chainrule.nn.module import Module, Parameter
+from chainrule.nn.module import Module, Parameter, takes_device
 from chainrule.tensor.tensor import Tensor
 
 
@@ -194,6 +194,7 @@ class PReLU(Module):
         [-1.0, 2.0]
     """
 
+    @takes_device
     def __init__(self, num_parameters: int = 1, init: float = 0.25, dtype: object = None) -> None:
         self.num_parameters = num_parameters
         kind = as_dtype(dtype) if dtype is not None else default_dtype()

@@ -11,7 +11,7 @@ from chainrule.core.dtype import as_dtype, default_dtype
 from chainrule.core.op import located
 from chainrule.errors import OptionError, ShapeError
 from chainrule.nn import functional_norm as functional
-from chainrule.nn.module import Buffer, Module, Parameter
+from chainrule.nn.module import Buffer, Module, Parameter, takes_device
 from chainrule.tensor.tensor import Tensor
 
 Shape = tuple[int, ...]
@@ -54,6 +54,7 @@ class LayerNorm(Module):
         (2, 3, 4)
     """
 
+    @takes_device
     def __init__(
         self,
         normalized_shape: int | Sequence[int],
@@ -97,6 +98,7 @@ class RMSNorm(Module):
         [[1.0, -1.0], [1.0, 1.0]]
     """
 
+    @takes_device
     def __init__(
         self,
         normalized_shape: int | Sequence[int],
@@ -141,6 +143,7 @@ class GroupNorm(Module):
         (3, 6, 4, 4)
     """
 
+    @takes_device
     def __init__(
         self,
         num_groups: int,
@@ -178,6 +181,7 @@ class _RunningNorm(Module):
 
     axes: ClassVar[Shape]  # how many axes the input may have
 
+    @takes_device
     def __init__(
         self,
         num_features: int,
@@ -303,6 +307,7 @@ class BatchNorm2d(_BatchNorm):
 
 
 class _InstanceNorm(_RunningNorm):
+    @takes_device
     def __init__(
         self,
         num_features: int,

@@ -17,7 +17,7 @@ from chainrule.core.dtype import as_dtype, default_dtype
 from chainrule.core.ops import recurrent
 from chainrule.errors import LayerInputError, OptionError, ShapeError
 from chainrule.nn import functional, init
-from chainrule.nn.module import Module, Parameter
+from chainrule.nn.module import Module, Parameter, takes_device
 from chainrule.nn.packing import PackedSequence, checked_lengths, mask
 from chainrule.tensor.functions import cat, stack, where, zeros
 from chainrule.tensor.scan import scan
@@ -147,6 +147,7 @@ class _GRUStep(_Step):
 class _Cell(_Step):
     """One step: input (batch, inputs) or (inputs,), state (batch, hidden) or (hidden,)."""
 
+    @takes_device
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, dtype: object = None
     ) -> None:
@@ -184,6 +185,7 @@ class RNNCell(_PlainStep, _Cell):
     Source: Elman, "Finding structure in time", 1990.
     """
 
+    @takes_device
     def __init__(
         self,
         input_size: int,
@@ -248,6 +250,7 @@ class _Layers(_Step):
     The input's share of the gates, W x + b_ih, is computed for all steps at once before the loop.
     """
 
+    @takes_device
     def __init__(
         self,
         input_size: int,
@@ -401,6 +404,7 @@ class RNN(_PlainStep, _Layers):
     Source: Elman, "Finding structure in time", 1990.
     """
 
+    @takes_device
     def __init__(
         self,
         input_size: int,
@@ -447,6 +451,7 @@ class LSTM(_LSTMStep, _Layers):
     Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; Gers et al., 2000.
     """
 
+    @takes_device
     def __init__(
         self,
         input_size: int,

@@ -17,7 +17,7 @@ from chainrule.nn import functional, init
 from chainrule.nn.attention import KVCache, MultiheadAttention, causal_mask
 from chainrule.nn.containers import ModuleList
 from chainrule.nn.layers import Dropout, Linear
-from chainrule.nn.module import Module
+from chainrule.nn.module import Module, takes_device
 from chainrule.nn.normalization import LayerNorm
 from chainrule.tensor.functions import full, where
 from chainrule.tensor.tensor import Tensor
@@ -68,6 +68,7 @@ class TransformerEncoderLayer(Module):
         (4, 5, 8)
     """
 
+    @takes_device
     def __init__(
         self,
         d_model: int,
@@ -135,6 +136,7 @@ class TransformerDecoderLayer(Module):
         (4, 3, 8)
     """
 
+    @takes_device
     def __init__(
         self,
         d_model: int,
@@ -313,6 +315,7 @@ class Transformer(Module):
         (4, 3, 8)
     """
 
+    @takes_device
     def __init__(
         self,
         d_model: int = 512,

@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.core.dtype import as_dtype, is_float
 from chainrule.core.operators import Operators
+from chainrule.errors import MissingFeatureError
 from chainrule.tensor.device import require_cpu
 
 if TYPE_CHECKING:
@@ -257,7 +258,21 @@ class Methods(Operators):
             DeviceError: always.
         """
         require_cpu("cuda")
-        raise AssertionError
+        return self  # type: ignore[return-value]
+
+    def half(self) -> Tensor:
+        """Refused: there are no 16-bit floats.
+
+        Raises:
+            MissingFeatureError: always.
+        """
+        raise MissingFeatureError(
+            name="Tensor.half",
+            mend="use float32, or .double()",
+            mend_zh="请用 float32,或 .double()",
+        )
+
+    bfloat16 = half
 
     @property
     def is_cuda(self) -> bool:

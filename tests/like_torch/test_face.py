@@ -158,6 +158,39 @@ CALLS = {
     "float": lambda t, x: (x.argmax(1) == x.argmin(1)).float().mean(),
     "view": lambda t, x: x.view(x.size(0), -1, 1).squeeze(),
     "std": lambda t, x: t.std(x, dim=0),
+    "std of the method": lambda t, x: x.std(0, False) + x.std(unbiased=False) + x.var(True),
+    "norm 1": lambda t, x: t.norm(x, p=1, dim=1),
+    "norm 2": lambda t, x: x.norm(2, dim=0, keepdim=True),
+    "norm 3": lambda t, x: x.norm(3, 1) + x.norm(p=2.5),
+    "norm inf": lambda t, x: x.norm(float("inf"), -1),
+    "norm fro": lambda t, x: x.norm(p="fro"),
+    "axis": lambda t, x: t.sum(x, axis=1) + x.mean(axis=1) + x.max(axis=1).values,
+    "keepdims": lambda t, x: x.sum(axis=1, keepdims=True) / t.amax(x, axis=0),
+    "cat": lambda t, x: t.cat([x, x], axis=1),
+    "where alone": lambda t, x: t.where(x > 0)[1],
+    "where of the method": lambda t, x: x.where(x > 0, 7.0),
+    "nonzero": lambda t, x: t.nonzero(x),
+    "logsumexp": lambda t, x: t.logsumexp(x, 1) + x.logsumexp(dim=1, keepdim=True),
+    "logsumexp of nothing": lambda t, x: (x - float("inf")).logsumexp(1),
+    "operators": lambda t, x: x.add(1).mul(x).sub(x, alpha=3).div(2).neg().remainder(2),
+    "comparisons": lambda t, x: x.gt(0) | x.le(-1) & x.ne(0) ^ x.lt(2) | x.ge(1),
+    "logical methods": lambda t, x: x.logical_and(x > 0).logical_not().logical_or(x > 2),
+    "functions": lambda t, x: x.erf().ceil() + x.abs().log1p() + x.expm1(),
+    "logarithms": lambda t, x: (x + 3).log2() + (x + 3).log10() + (x + 3).rsqrt().reciprocal(),
+    "not finite": lambda t, x: (x / (x - 3)).isinf() | x.isnan() | ~t.isfinite(x),
+    "order": lambda t, x: x.sort(dim=1, descending=True)[0] + x.argsort(1),
+    "index_select": lambda t, x: t.index_select(x, 1, t.tensor([2, 0])),
+    "masked_select": lambda t, x: t.masked_select(x, x > 0),
+    "unique": lambda t, x: t.unique(x.abs().round(), return_counts=True)[1],
+    "bincount": lambda t, x: t.bincount((x > 0).long().flatten(), minlength=4),
+    "cdist": lambda t, x: t.cdist(x, x + 1),
+    "stacks": lambda t, x: t.hstack([x, t.vstack([x[0], x[1:]])]),
+    "meshgrid": lambda t, x: t.meshgrid(x[0], x[1], indexing="xy")[0],
+    "new": lambda t, x: x.new_zeros(2, 3) + x.new_ones((2, 3)) + x.new_full((1,), 2.0),
+    "new_tensor": lambda t, x: x.new_tensor([1, 2]),
+    "type": lambda t, x: x.type(t.FloatTensor) + x.type(t.float32) + x.type("torch.FloatTensor"),
+    "normalize": lambda t, x: t.nn.functional.normalize(x, dim=0),
+    "outer of the method": lambda t, x: x[0].outer(x[1]).reshape_as(t.zeros(3, 3)),
 }
 
 
@@ -218,6 +251,64 @@ def test_autograd_grad_refuses_what_pytorch_refuses() -> None:
 def test_clip_grad_norm_knows_only_the_euclidean() -> None:
     with pytest.raises(errors.OptionError, match="norm_type"):
         nn.utils.clip_grad_norm_(nn.Linear(1, 1).parameters(), 1.0, norm_type=1)
+
+
+def test_norm_has_no_gradient_at_zero() -> None:
+    for p in (1, 2, 3, float("inf")):
+        grads = []
+        for t in (torch, oracle):
+            x = t.zeros(2, 2, requires_grad=True)
+            x.norm(p, dim=1).sum().backward()
+            grads.append(x.grad.numpy())
+        np.testing.assert_array_equal(*grads)
+    with pytest.raises(errors.OptionError, match="p must be"):
+        torch.ones(2).norm(0.5)
+
+
+def test_what_a_tensor_says_of_itself() -> None:
+    for t in (torch, oracle):
+        x = t.ones(2, 3)
+        assert x.type() == "torch.FloatTensor"
+        assert x.long().type() == "torch.LongTensor"
+        assert (x.nelement(), x.ndimension(), x.is_contiguous(), x.is_cuda) == (6, 2, True, False)
+        assert x.is_floating_point()
+        assert not t.is_floating_point(x.long())
+        assert x.equal(t.ones(2, 3))
+        assert x.allclose(t.ones(2, 3) + 1e-7)
+
+
+def test_devices_of_layers() -> None:
+    for make in (
+        lambda **o: nn.Linear(2, 1, **o),
+        lambda **o: nn.Conv2d(1, 1, 3, **o),
+        lambda **o: nn.ConvTranspose2d(1, 1, 3, **o),
+        lambda **o: nn.BatchNorm1d(2, **o),
+        lambda **o: nn.LayerNorm(2, **o),
+        lambda **o: nn.Embedding(3, 2, **o),
+        lambda **o: nn.LSTM(2, 2, **o),
+        lambda **o: nn.GRUCell(2, 2, **o),
+        lambda **o: nn.MultiheadAttention(2, 1, **o),
+        lambda **o: nn.TransformerEncoderLayer(2, 1, 4, **o),
+    ):
+        assert make(device="cpu", dtype=torch.float64).state_dict()
+        with pytest.raises(errors.DeviceError, match="cuda"):
+            make(device=torch.device("cuda"))
+
+
+def test_cuda_and_half_are_refused() -> None:
+    model = nn.Linear(1, 1)
+    for what in (model, torch.ones(1)):
+        with pytest.raises(errors.DeviceError, match="cuda"):
+            what.cuda()
+        with pytest.raises(errors.MissingFeatureError, match="half is not part"):
+            what.half()
+
+
+def test_loading_says_that_all_went_well() -> None:
+    model = nn.Linear(1, 1)
+    assert str(model.load_state_dict(model.state_dict())) == "<All keys matched successfully>"
+    partly = model.load_state_dict({"weight": torch.ones(1, 1), "x": 1}, strict=False)
+    assert "missing_keys=['bias'], unexpected_keys=['x']" in str(partly)
 
 
 # ------------------------------------------------------------------------------ missing
