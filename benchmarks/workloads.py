@@ -2,8 +2,11 @@
 
 W1: MLP 784-128-10, ReLU, softmax cross-entropy, SGD, batch 64.
 W2: MLP 784-1024-1024-10, the same with Adam, batch 256.
+W3: CNN on 1x28x28: conv3x3x32, conv3x3x64, maxpool, dropout, 128, dropout, 10, Adam, batch 64.
+W4: ResNet-20 on 3x32x32, batch norm, SGD with momentum, batch 64.
 W5: letter model, vocabulary 96: embedding 64, LSTM 256, length 64, Adam, batch 32.
 W6: GPT, vocabulary 96, width 128, 4 heads, 4 layers, length 64, AdamW, batch 32.
+W7: detector on 3x128x128, mean squared error, Adam, batch 16.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from images import detector, digits, resnet20
 from sequences import LENGTH, VOCABULARY, gpt, letters
 
 Array = np.ndarray[Any, Any]
@@ -30,6 +34,8 @@ class Workload:
         data: a batch: inputs, and the class at every position.
         flops: products and sums of the matrix products of a step.
         optimizer, options: its class and its arguments.
+    loss: name of the loss, a function of scores and classes.
+    is_random: it draws random numbers, so that losses differ between libraries.
     """
 
     name: str
@@ -39,6 +45,13 @@ class Workload:
     flops: float
     optimizer: str
     options: Mapping[str, float]
+    loss: str = "cross_entropy"
+    is_random: bool = False
+
+    def scores(self, outputs: Any) -> Any:
+        """What the loss takes: for classes a matrix with a row per position."""
+        is_rows = self.loss == "cross_entropy"
+        return outputs.reshape(-1, outputs.shape[-1]) if is_rows else outputs
 
 
 def chainrule_step(workload: Workload) -> Step:
@@ -51,8 +64,7 @@ def chainrule_step(workload: Workload) -> Step:
     optimizer = getattr(optim, workload.optimizer)(model.parameters(), **workload.options)
 
     def step(inputs: cr.Tensor, classes: cr.Tensor) -> cr.Tensor:
-        scores = model(inputs)
-        loss = nn.functional.cross_entropy(scores.reshape(-1, scores.shape[-1]), classes)
+        loss = getattr(nn.functional, workload.loss)(workload.scores(model(inputs)), classes)
         loss.backward()
         optimizer.step()
         return loss
@@ -62,8 +74,13 @@ def chainrule_step(workload: Workload) -> Step:
     return lambda: compiled(inputs, classes).item()
 
 
-def torch_step(workload: Workload, fused: bool) -> Step:
-    """The step in PyTorch, eager, from the same weights; ``fused`` takes the fused optimizer."""
+def torch_step(workload: Workload, fused: bool, channels_last: bool = False) -> Step:
+    """The step in PyTorch, eager, from the same weights.
+
+    Args:
+        fused: take the fused optimizer.
+        channels_last: images and weights lie with their channels innermost.
+    """
     import torch
 
     import chainrule as cr
@@ -73,15 +90,17 @@ def torch_step(workload: Workload, fused: bool) -> Step:
     start = {name: x.numpy() for name, x in workload.model(nn).state_dict().items()}
     model = workload.model(torch.nn)
     model.load_state_dict({name: torch.tensor(array) for name, array in start.items()})
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
     make = getattr(torch.optim, workload.optimizer)
     optimizer = make(model.parameters(), fused=fused, **workload.options)
     inputs, classes = map(torch.from_numpy, workload.data())
+    if channels_last:
+        inputs = inputs.to(memory_format=torch.channels_last)
 
     def step() -> float:
         optimizer.zero_grad()
-        scores = model(inputs)
-        scores = scores.reshape(-1, scores.shape[-1])
-        loss = torch.nn.functional.cross_entropy(scores, classes)
+        loss = getattr(torch.nn.functional, workload.loss)(workload.scores(model(inputs)), classes)
         loss.backward()
         optimizer.step()
         return float(loss.item())
@@ -123,10 +142,28 @@ def _text(batch: int) -> Callable[[], tuple[Array, Array]]:
     return data
 
 
+def _images(batch: int, shape: Sequence[int]) -> Callable[[], tuple[Array, Array]]:
+    def data() -> tuple[Array, Array]:
+        rng = np.random.default_rng(0)
+        images = rng.standard_normal((batch, *shape)).astype(np.float32)
+        return images, rng.integers(0, 10, batch)
+
+    return data
+
+
+def _scenes() -> tuple[Array, Array]:
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((16, 3, 128, 128)).astype(np.float32)
+    return images, rng.random((16, 27, 8, 8)).astype(np.float32)
+
+
 _TOKENS = 32 * LENGTH
 _LETTERS = 6.0 * _TOKENS * (64 * 1024 + 256 * 1024 + 256 * VOCABULARY)
 _LINEAR = 6.0 * _TOKENS * (4 * 12 * 128**2 + 128 * VOCABULARY)
 _ATTENTION = 3 * 4 * 2 * 2.0 * _TOKENS * LENGTH * 128
+
+_ADAM = {"lr": 1e-3}
+_MOMENTUM = {"lr": 0.1, "momentum": 0.9}
 
 WORKLOADS = {
     each.name: each
@@ -134,10 +171,15 @@ WORKLOADS = {
         _mlp("W1", (784, 128, 10), 64, "SGD", {"lr": 0.1}),
         _mlp("W2", (784, 1024, 1024, 10), 256, "Adam", {"lr": 1e-3}),
         Workload(
+            "W3", "CNN", digits, _images(64, (1, 28, 28)), 4.58e9, "Adam", _ADAM, is_random=True
+        ),
+        Workload("W4", "ResNet-20", resnet20, _images(64, (3, 32, 32)), 15.6e9, "SGD", _MOMENTUM),
+        Workload(
             "W5", "letter model, LSTM 256", letters, _text(32), _LETTERS, "Adam", {"lr": 1e-3}
         ),
         Workload(
             "W6", "GPT, 4 layers", gpt, _text(32), _LINEAR + _ATTENTION, "AdamW", {"lr": 1e-3}
         ),
+        Workload("W7", "detector", detector, _scenes, 5.91e9, "Adam", _ADAM, "mse_loss"),
     )
 }

@@ -16,6 +16,7 @@ from chainrule.core.graph import Graph, Node, Shape, TensorType
 from chainrule.run.native.kernels.rows import WAITING_COLS, WAITING_VALUES
 
 VIEWS = ("reshape", "permute", "broadcast_to", "slice", "flip")
+PRODUCTS = ("matmul", "convolution")
 LEAVES = ("input", "read", "constant", "iota")
 
 # A chain longer than this costs more to compile than it saves.
@@ -35,7 +36,7 @@ class Group:
         feeders: the groups whose results it uses.
         nodes: its nodes, the last first.
         split: how many leading axes make up the rows, where there are sums along rows.
-        product: the matrix product whose entries it reads as they are made.
+        product: the matrix product or convolution whose entries it reads as they are made.
         is_chain: whether elementwise nodes may join; else it is one node with a kernel of its own.
     """
 
@@ -161,9 +162,9 @@ class Fusion:
             dims: Shape = node.attrs["dims"]
             group = Group(node.inputs[0].shape, level, nodes=[node], split=dims[0])
         else:
-            chain = node.op.elementwise or node.op.name == "matmul"
+            chain = node.op.elementwise or node.op.name in PRODUCTS
             group = Group(node.shape, level, nodes=[node], is_chain=chain)
-            if node.op.name == "matmul":
+            if node.op.name in PRODUCTS:
                 group.nodes, group.product = [], node
             if node.op.elementwise and node.shape == ():
                 self._scalars.append(group)
@@ -194,7 +195,7 @@ class Fusion:
         """Add the node to a group that uses it, if it fits in."""
         if len(group.nodes) >= _LONGEST or any(use.user is group.product for use in uses):
             return False
-        if node.op.name == "matmul":
+        if node.op.name in PRODUCTS:
             return self._becomes_product(node, uses, group)
         if node.op.elementwise and node.shape == group.shape:
             if any(use.child is not node for use in uses):

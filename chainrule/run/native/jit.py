@@ -25,12 +25,23 @@ emitted = 0
 def emitters() -> Mapping[str, Emitter]:
     """Every kernel by name."""
     from chainrule.run.native import runner
-    from chainrule.run.native.kernels import attention, columns, gemm, index, randomness, rows
+    from chainrule.run.native.kernels import (
+        attention,
+        columns,
+        convolution,
+        gemm,
+        index,
+        pooling,
+        randomness,
+        rows,
+        wide_convolution,
+    )
 
     found: tuple[Emitter, ...] = (
         rows.rows, columns.columns, columns.argmax, gemm.gemm, gemm.pack_a, gemm.pack_b, index.take,
         index.scatter, index.gather, index.gather_add, randomness.random, attention.attention,
-        attention.attention_gradient, runner.runner,
+        attention.attention_gradient, convolution.convolution, convolution.pack_weights,
+        wide_convolution.wide_convolution, pooling.max_pool, runner.runner,
     )  # fmt: skip
     return {emit.__name__: emit for emit in found}
 

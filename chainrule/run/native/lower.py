@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from chainrule.core.graph import Array, Graph, Node, Shape, TensorType
-from chainrule.run.native import elementwise
+from chainrule.run.native import convolutions, elementwise
 from chainrule.run.native.attention import ATTENTION
 from chainrule.run.native.failures import NoKernelError
 from chainrule.run.native.fuse import Fusion, Group, is_row_reduction
@@ -24,6 +24,7 @@ from chainrule.run.native.kernels.rows import RowsSpec
 from chainrule.run.native.loops import LOOPS
 from chainrule.run.native.parts import COLUMN_PART, column_parts, fold_rows, is_long
 from chainrule.run.native.placing import GAP, parts_of, with_gaps
+from chainrule.run.native.pools import POOLING
 from chainrule.run.native.products import product_tasks
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program, Step
 from chainrule.run.native.target import Target
@@ -61,7 +62,7 @@ class Lowering:
             "sum": self._fold, "amax": self._fold, "argmax": self._argmax,
             "concatenate": self._concatenate, "pad": self._pad,
         }  # fmt: skip
-        for name, make in {**INDEXING, **LOOPS, **ATTENTION}.items():
+        for name, make in {**INDEXING, **LOOPS, **ATTENTION, **POOLING}.items():
             self._singles[name] = partial(make, self)
 
     # ------------------------------------------------------------------ where values are
@@ -173,9 +174,14 @@ class Lowering:
         self._singles[node.op.name](node)
 
     def _chain(self, group: Group) -> None:
+        product = group.product
+        is_convolution = product is not None and product.op.name == "convolution"
+        if product is not None and is_convolution:
+            convolutions.show(self, product)
         chain = Chain(self, group)
-        if group.product is not None:
-            product_tasks(self, group.product, chain.program(), chain.views)
+        if product is not None:
+            make = convolutions.convolution_tasks if is_convolution else product_tasks
+            make(self, product, chain.program(), chain.views)
             return
         self.pass_over(chain.program(), chain.views, group.shape, group.split)
 

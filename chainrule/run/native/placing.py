@@ -38,7 +38,7 @@ def with_gaps(graph: Graph, fusion: Fusion) -> set[Node]:
     found = set()
     for node in graph.nodes:
         group = fusion.of.get(node)
-        if group and group.product is not None:
+        if group and group.product is not None and group.product.op.name == "matmul":
             found.add(node)
         if node.op.name == "matmul" and group:
             x = node.inputs[0]

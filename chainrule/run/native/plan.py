@@ -23,6 +23,7 @@ from chainrule.run.native.jit import Library
 from chainrule.run.native.lower import Lowering
 from chainrule.run.native.order import Copy, scheduled
 from chainrule.run.native.pads import joined
+from chainrule.run.native.planes import planed
 from chainrule.run.native.target import host
 from chainrule.run.native.task import Entry, Loop, Task, entries, link, place
 from chainrule.run.native.team import team
@@ -44,7 +45,7 @@ class Plan:
     def __init__(self, graph: Graph, fused: bool = True) -> None:
         """``fused=False`` gives every node a task of its own; the bits are the same."""
         self.graph = graph
-        opened = simplify(flattened(joined(attended(summed(simplify(expand(graph)))))))
+        opened = simplify(flattened(joined(attended(summed(planed(simplify(expand(graph))))))))
         _check_types(opened)
         self._lay_out(opened, fused)
         self._fill_tables()

@@ -1,0 +1,481 @@
+"""Direct convolution: blocks of output channels by pixels, their sums in registers.
+
+A tile is some rows of pixels of one image and one group, all its output channels. The channels of
+the input are copied into the thread's memory, padded (``windows``); then weights are read one by
+one, pixels in vectors. A chain of fused products runs over channels, and in each over the rows and
+columns of the kernel. It is cut after as many whole channels as fit into 384 products; the chains
+are added in order.
+
+How pixels make vectors:
+
+- ``"lines"``: rows are whole vectors.
+- ``"runs"``: a vector is a few whole rows.
+- ``"flat"``: vectors run over the copy's rows, ends included; what is computed there is dropped.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from chainrule.run.native.elementwise import IN_MEMORY
+from chainrule.run.native.ir import Function, Module, Value, vector
+from chainrule.run.native.kernels.calling import CHAIN, SCRATCH_BYTES, Call
+from chainrule.run.native.kernels.windows import Axis, Plane, Slab
+from chainrule.run.native.program import FAR, Lanes, Program, compute, constant
+
+# Windows of up to so many entries are written out; larger ones are a loop.
+_WRITTEN_OUT = 50
+# Numbers of a thread's memory that sums and copies may take.
+ROOM = SCRATCH_BYTES // 4 - 4096
+
+
+class ConvolutionSpec(NamedTuple):
+    """Key of :func:`convolution`.
+
+    Attributes:
+        channels, outputs: of one group.
+        rows, columns: the spatial axes.
+        strip: rows of pixels in a tile.
+        depth: channels whose products make one chain.
+        near: the input's columns lie along memory.
+        program: what follows; its step named ``"product"`` is the sum.
+        lanes, panel, blocks: the target's shape.
+    """
+
+    channels: int
+    outputs: int
+    rows: Axis
+    columns: Axis
+    strip: int
+    depth: int
+    near: bool
+    program: Program
+    lanes: int
+    panel: int
+    blocks: tuple[int, ...]
+
+    @property
+    def slab(self) -> Slab:
+        return Slab(self.rows, self.columns, self.strip)
+
+    @property
+    def taps(self) -> int:
+        return self.rows.kernel * self.columns.kernel
+
+    @property
+    def pixels(self) -> str:
+        """How pixels make vectors."""
+        width = self.columns.positions
+        if width % self.lanes == 0:
+            return "lines"
+        if self.lanes % width == 0 and width >= 4:
+            runs = self.lanes // width
+            if self.rows.positions % runs == 0 and self.strip % runs == 0:
+                return "runs"
+        return "flat"
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of a whole strip."""
+        width = self.columns.positions
+        if self.pixels != "flat":
+            return self.strip * width // self.lanes
+        return -(-((self.strip - 1) * self.slab.width + width) // self.lanes)
+
+    @property
+    def sums(self) -> int:
+        """Numbers that sums take in the thread's memory."""
+        if self.channels > self.depth:
+            return self.outputs * self.vectors * self.lanes
+        height = heights(self.outputs, self.blocks[0])[0]
+        wide = self.vectors if self.pixels == "flat" else self.panel
+        return height * wide * self.lanes
+
+    @property
+    def room(self) -> int:
+        """Numbers of the thread's memory in all."""
+        return self.sums + self.depth * self.slab.size
+
+
+def heights(rows: int, full: int) -> tuple[int, int, int]:
+    """Rows cut into blocks of about the same height.
+
+    Returns:
+        The height of the first blocks, how many they are, and how many are one row lower.
+    """
+    blocks = -(-rows // full)
+    height = -(-rows // blocks)
+    lower = blocks * height - rows
+    return height, blocks - lower, lower
+
+
+def convolution(module: Module, name: str, spec: ConvolutionSpec) -> None:
+    """Arguments: x, packed weights, operands; groups, strips per image; strides of x along batch,
+    channels, rows, columns; for each operand its strides along batch and channels, and along pixels
+    if FAR.
+    """
+    height, tall, low = heights(spec.outputs, spec.blocks[0])
+    sizes = [(height, tall), (height - 1, low)] if low else [(height, tall)]
+    counts = sorted({min(spec.panel, spec.vectors), 1}, reverse=True)
+    for rows, _ in sizes:
+        for count in counts:
+            _block(module, f"block{rows}x{count}", rows, count, spec)
+    for count in counts if spec.pixels != "flat" else [0]:
+        _follow(module, f"follow{count}", count, spec)
+    _Tile(module, name, spec, sizes, counts).write()
+
+
+class _Tile:
+    """The kernel's main function."""
+
+    def __init__(
+        self, module: Module, name: str, spec: ConvolutionSpec, sizes: list[tuple[int, int]],
+        counts: list[int],
+    ) -> None:  # fmt: skip
+        self.spec, self.sizes, self.counts = spec, sizes, counts
+        self.call = call = Call(module, name)
+        self.fn = fn = call.fn
+        x, w = call.tensor(), call.tensor()
+        bases = [call.tensor() for _ in spec.program.operands]
+        groups, strips = call.number(), call.number()
+        x_image, self.x_channel, self.x_row, self.x_column = (call.number() for _ in range(4))
+        above = call.tile // strips
+        self.first = (call.tile - above * strips) * spec.strip
+        self.image = above // groups
+        group = above - self.image * groups
+        self.here = fn.minimum(spec.rows.positions - self.first, spec.strip)
+        self.x = x.at(self.image * x_image + group * spec.channels * self.x_channel)
+        self.w = w.at(group * (spec.outputs * spec.channels * spec.taps))
+        self.operands: list[tuple[Value, Value, Value]] = []
+        pixel = self.first * spec.columns.positions
+        for base, operand in zip(bases, spec.program.operands, strict=True):
+            along_batch, along_rows = call.number(), call.number()
+            along = call.number() if operand.column == FAR else fn.value(operand.column, "i64")
+            element = IN_MEMORY[operand.dtype]
+            place = self.image * along_batch + group * spec.outputs * along_rows + pixel * along
+            self.operands.append((base.at(place, element), along_rows, along))
+        self.sums = call.scratch
+        self.copy = call.scratch.at(spec.sums)
+
+    def write(self) -> None:
+        self.fn.loop(0, self.spec.channels, self.spec.depth, (), self._chain)
+        self.fn.ret()
+
+    def _chain(self, start: Value) -> None:
+        """All sums of the tile, over some channels."""
+        fn, spec = self.fn, self.spec
+        depth = fn.minimum(spec.channels - start, spec.depth)
+        slab = spec.slab
+
+        def fill(c: Value) -> None:
+            base = self.x.at((start + c) * self.x_channel)
+            along = None if spec.near else self.x_column
+            plane = Plane(base, spec.rows, spec.columns, self.x_row, along, spec.lanes)
+            slab.fill(plane, self.copy.at(c * slab.size), self.first)
+
+        fn.loop(0, depth, 1, (), fill)
+        row: Value = fn.value(0, "i64")
+        for height, count in self.sizes:
+            top = row
+
+            def block(i: Value, height: int = height, top: Value = top) -> None:
+                self._rows(height, top + i * height, start, depth)
+
+            fn.loop(0, count, 1, (), block)
+            row = top + count * height
+
+    def _rows(self, height: int, row: Value, start: Value, depth: Value) -> None:
+        """A block of output channels, all pixels."""
+        fn, spec = self.fn, self.spec
+        lanes = spec.lanes
+        whole = spec.channels > spec.depth
+        weights = self.w.at(row * (spec.channels * spec.taps) + start * (spec.taps * height))
+        sums = self.sums.at(row * (spec.vectors * lanes)) if whole else self.sums
+        first = start.compare("eq", 0)
+        last = (start + spec.depth).compare("sge", spec.channels)
+        vectors = self._vectors()
+
+        def panel(t: Value, count: int) -> None:
+            room = sums
+            if spec.pixels == "flat":
+                room = sums.at(t * lanes)
+            elif whole:
+                room = sums.at(t * (lanes * height))
+            places = [self._place(t + j) for j in range(count)]
+            name = f"block{height}x{count}"
+            fn.call(name, "void", depth, weights, *places, room, first)
+            if spec.pixels != "flat":
+                fn.when(last, lambda: self._followed(count, room, height, row, t * lanes))
+
+        wide = self.counts[0]
+        even = vectors - vectors % wide
+        fn.loop(0, even, wide, (), lambda t: panel(t, wide))
+        if wide > 1:
+            fn.loop(even, vectors, 1, (), lambda t: panel(t, 1))
+        if spec.pixels == "flat":
+            none = fn.value(0, "i64")
+            fn.when(last, lambda: self._followed(0, sums, height, row, none))
+
+    def _vectors(self) -> Value:
+        """How many vectors this strip has."""
+        spec, width = self.spec, self.spec.columns.positions
+        if spec.pixels != "flat":
+            return self.here * width // self.fn.value(spec.lanes, "i64")
+        pixels = (self.here - 1) * spec.slab.width + (width + spec.lanes - 1)
+        return pixels // self.fn.value(spec.lanes, "i64")
+
+    def _place(self, t: Value) -> Value:
+        """Where the windows of the pixels of vector t begin."""
+        spec, width = self.spec, self.spec.columns.positions
+        if spec.pixels == "flat":
+            return self.copy.at(t * spec.lanes)
+        if spec.pixels == "runs":
+            return self.copy.at(t * (spec.lanes // width * spec.slab.width))
+        per_row = width // spec.lanes
+        row = t // self.fn.value(per_row, "i64")
+        return self.copy.at(row * spec.slab.width + (t - row * per_row) * spec.lanes)
+
+    def _followed(self, count: int, sums: Value, height: int, row: Value, pixel: Value) -> None:
+        """Call what follows on finished sums."""
+        fn = self.fn
+        args = [sums, fn.value(height, "i64"), self.here]
+        for (place, along_rows, along), operand in zip(
+            self.operands, self.spec.program.operands, strict=True
+        ):
+            element = IN_MEMORY[operand.dtype]
+            args += [place.at(row * along_rows + pixel * along, element), along_rows, along]
+        fn.call(f"follow{count}", "void", *args)
+
+
+# ------------------------------------------------------------------------------ the sums
+
+
+def _block(module: Module, name: str, height: int, count: int, spec: ConvolutionSpec) -> None:
+    """A function: a chain for a block of channels and ``count`` vectors, added to what is there.
+
+    ``(depth, weights, places of the vectors, sums, first)``.
+    """
+    args = [("i64", "depth"), ("ptr noalias readonly", "a")]
+    args += [("ptr readonly", f"x{j}") for j in range(count)]
+    fn = Function(module, name, [*args, ("ptr noalias", "sums"), ("i1", "first")], internal=True)
+    depth, a, *places, sums, first = fn.args
+    slab, lanes = spec.slab, spec.lanes
+    taps = slab.taps()
+
+    def products(
+        totals: list[Value], a: Value, places: list[Value], step: int, tap: Value | int
+    ) -> list[Value]:
+        right = [_pixels(fn, spec, place.at(tap)) for place in places]
+        made = []
+        for i in range(height):
+            left = fn.splat(a.load("float", i + step * height), lanes)
+            made += [fn.fma(left, right[j], totals[i * count + j]) for j in range(count)]
+        return made
+
+    def channel(_: Value, *carried: Value) -> list[Value]:
+        *totals, a = carried[: height * count + 1]
+        places = list(carried[height * count + 1 :])
+        if len(taps) <= _WRITTEN_OUT:
+            for step, tap in enumerate(taps):
+                totals = products(totals, a, places, step, tap)
+        else:
+            table = _table(module, taps)
+
+            def one(k: Value, *carried: Value) -> list[Value]:
+                *totals, a = carried
+                offset = Value(fn, "ptr", table).load("i64", k)
+                return [*products(totals, a, places, 0, offset), a.at(height)]
+
+            *totals, _end = fn.loop(0, len(taps), 1, [*totals, a], one)
+        return [*totals, a.at(len(taps) * height), *[place.at(slab.size) for place in places]]
+
+    zero = fn.value(0.0, vector(lanes, "float"))
+    found = fn.loop(0, depth, 1, [*[zero] * (height * count), a, *places], channel)
+    totals = found[: height * count]
+    pitch = (spec.vectors if spec.pixels == "flat" else count) * lanes
+
+    def start() -> None:
+        for i, total in enumerate(totals):
+            sums.store(total, i // count * pitch + i % count * lanes)
+
+    def proceed() -> None:
+        for i, total in enumerate(totals):
+            at = i // count * pitch + i % count * lanes
+            sums.store(sums.load(total.type, at) + total, at)
+
+    fn.when(first, start, proceed)
+    fn.ret()
+
+
+def _pixels(fn: Function, spec: ConvolutionSpec, place: Value) -> Value:
+    """A vector of pixels of the copy."""
+    if spec.pixels != "runs":
+        return place.load(vector(spec.lanes, "float"))
+    width = spec.columns.positions
+    parts = [
+        place.load(vector(width, "float"), run * spec.slab.width)
+        for run in range(spec.lanes // width)
+    ]
+    while len(parts) > 1:
+        parts = [
+            fn.shuffle(a, b, range(2 * width)) for a, b in zip(parts[::2], parts[1::2], strict=True)
+        ]
+        width *= 2
+    return parts[0]
+
+
+def _table(module: Module, taps: list[int]) -> str:
+    """Where the entries of a window are, as a constant."""
+    listed = ", ".join(f"i64 {tap}" for tap in taps)
+    text = f"@taps = internal constant [{len(taps)} x i64] [{listed}]"
+    if text not in module.globals:
+        module.globals.append(text)
+    return "@taps"
+
+
+# ------------------------------------------------------------------------------ what follows
+
+
+def _follow(module: Module, name: str, count: int, spec: ConvolutionSpec) -> None:
+    """A function: the program on the sums of a block of channels.
+
+    ``(sums, channels, rows of pixels, then for each operand its place and its strides along
+    channels and pixels)``. ``count`` is how many vectors there are; 0 for all, over rows of pixels.
+    """
+    args = [("ptr noalias readonly", "sums"), ("i64", "height"), ("i64", "here")]
+    for i in range(len(spec.program.operands)):
+        args += [("ptr", f"p{i}"), ("i64", f"r{i}"), ("i64", f"c{i}")]
+    fn = Function(module, name, args, internal=True)
+    sums, height, here, *rest = fn.args
+    places, downs, alongs = rest[::3], rest[1::3], rest[2::3]
+    lanes = spec.lanes
+    following = _Following(fn, spec.program, alongs, lanes)
+    pitch = (count or spec.vectors) * lanes
+
+    def channel(i: Value) -> None:
+        starts = [
+            place.at(i * down, IN_MEMORY[operand.dtype])
+            for place, down, operand in zip(places, downs, spec.program.operands, strict=True)
+        ]
+        following.begin(starts)
+        line = sums.at(i * pitch)
+        every = Lanes(fn, lanes)
+        for j in range(count):
+            following.vector(every, line.at(j * lanes), fn.value(j * lanes, "i64"))
+        if count:
+            return
+        width = spec.columns.positions
+        whole = width - width % lanes
+
+        def row(r: Value) -> None:
+            left, pixel = line.at(r * spec.slab.width), r * width
+            fn.loop(0, whole, lanes, (), lambda c: following.vector(every, left.at(c), pixel + c))
+            if whole < width:
+                some = Lanes(fn, lanes, fn.value(width - whole, "i64"))
+                following.vector(some, left.at(whole), pixel + whole)
+
+        fn.loop(0, here, 1, (), row)
+
+    fn.loop(0, height, 1, (), channel)
+    fn.ret()
+
+
+class _Following:
+    """The elementwise chain on finished sums."""
+
+    def __init__(self, fn: Function, program: Program, alongs: list[Value], lanes: int) -> None:
+        self.fn, self.program, self.alongs, self.lanes = fn, program, alongs, lanes
+        self.is_row = program.is_row()
+
+    def begin(self, starts: list[Value]) -> None:
+        """A channel begins: its operands are there; what is the same for all pixels is computed."""
+        self.starts = starts
+        self.row_known: dict[int, Value] = {}
+        every = Lanes(self.fn, self.lanes)
+        zero = self.fn.value(0, "i64")
+        for index, step in enumerate(self.program.steps):
+            if not self.is_row[index]:
+                continue
+            if step.op == "constant":
+                self.row_known[index] = constant(self.fn, step, self.lanes)
+            elif step.op == "load":
+                self.row_known[index] = self._load(index, every, zero)
+            else:
+                compute(self.program, [index], self.row_known)
+
+    def vector(self, lanes: Lanes, sums: Value, pixel: Value) -> None:
+        """The pixels from ``pixel`` on."""
+        known = dict(self.row_known)
+        for index, step in enumerate(self.program.steps):
+            if step.op == "product":
+                known[index] = sums.load(vector(self.lanes, "float"))
+            elif index in known:
+                continue
+            elif step.op == "load":
+                known[index] = self._load(index, lanes, pixel)
+            else:
+                compute(self.program, [index], known)
+        for index, operand in self.program.stores:
+            column = self.program.operands[operand].column
+            lanes.store(self.starts[operand], known[index], column, pixel, self.alongs[operand])
+
+    def _load(self, index: int, lanes: Lanes, pixel: Value) -> Value:
+        operand = self.program.steps[index].fact
+        assert isinstance(operand, int)
+        dtype, column = self.program.operands[operand]
+        return lanes.load(self.starts[operand], dtype, column, pixel, self.alongs[operand])
+
+
+# ------------------------------------------------------------------------------ weights
+
+
+class WeightsSpec(NamedTuple):
+    """Key of :func:`pack_weights`: sizes of a group, and the rows of a full block."""
+
+    channels: int
+    outputs: int
+    kernel: tuple[int, int]
+    full: int
+
+
+def pack_weights(module: Module, name: str, spec: WeightsSpec) -> None:
+    """Weights in the order in which blocks read them: (group, block, channel, tap, row of a block).
+
+    Arguments: w, packed; strides of w along outputs, channels, kernel rows and columns. A tile is a
+    block of a group.
+    """
+    call = Call(module, name)
+    fn = call.fn
+    w, packed = call.tensor(), call.tensor()
+    along = [call.number() for _ in range(4)]
+    height, tall, low = heights(spec.outputs, spec.full)
+    group = call.tile // fn.value(tall + low, "i64")
+    block = call.tile - group * (tall + low)
+    is_tall = block.compare("slt", tall)
+    lower = block * (height - 1) + tall
+    row = group * spec.outputs + fn.select(is_tall, block * height, lower)
+    terms = spec.channels * spec.kernel[0] * spec.kernel[1]
+    source, target = w.at(row * along[0]), packed.at(row * terms)
+
+    def copy(count: int) -> None:
+        def channel(c: Value, target: Value) -> list[Value]:
+            def down(i: Value, target: Value) -> list[Value]:
+                def across(j: Value, target: Value) -> list[Value]:
+                    start = source.at(c * along[1] + i * along[2] + j * along[3])
+                    for o in range(count):
+                        target.store(start.at(along[0] * o).load("float"), o)
+                    return [target.at(count)]
+
+                return fn.loop(0, spec.kernel[1], 1, [target], across)
+
+            return fn.loop(0, spec.kernel[0], 1, [target], down)
+
+        fn.loop(0, spec.channels, 1, [target], channel)
+
+    fn.when(is_tall, lambda: copy(height), lambda: copy(height - 1) if low else None)
+    fn.ret()
+
+
+def chain_depth(taps: int) -> int:
+    """Channels whose products make one chain."""
+    return max(1, CHAIN // taps)

@@ -1,0 +1,206 @@
+"""Windows over planes: the axes they move along, and padded copies of planes in a thread's memory.
+
+A kernel that slides windows reads its input from such a copy, where zeros stand in the padding, so
+that its loops know no borders. With a stride s along an axis, entries p, p + s, p + 2 s ... lie
+side by side in the copy (phase p): a vector of neighbouring windows is a vector of the copy.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from chainrule.run.native.ir import Function, Value, vector
+
+
+class Axis(NamedTuple):
+    """One spatial axis, and the windows along it.
+
+    Attributes:
+        length: entries of the input.
+        kernel, stride, dilation, spread, low: as the op's attributes.
+        positions: how many windows there are.
+    """
+
+    length: int
+    kernel: int
+    stride: int
+    low: int
+    dilation: int
+    spread: int
+    positions: int
+
+    @property
+    def phases(self) -> list[int]:
+        """The phases that some entry of a window falls on."""
+        return sorted({k * self.dilation % self.stride for k in range(self.kernel)})
+
+    @property
+    def reach(self) -> int:
+        """Entries of a phase that the last window needs beyond its place."""
+        return (self.kernel - 1) * self.dilation // self.stride
+
+    @property
+    def span(self) -> int:
+        """The input's length when it is spread out."""
+        return (self.length - 1) * self.spread + 1
+
+    def tap(self, k: int) -> tuple[int, int]:
+        """Where entry ``k`` of window 0 is: number of the phase, place in it."""
+        place, phase = divmod(k * self.dilation, self.stride)
+        return self.phases.index(phase), place
+
+
+class Slab(NamedTuple):
+    """The layout of the copy of a plane, for some rows of windows.
+
+    Attributes:
+        rows, columns: the two axes.
+        strip: how many rows of windows it is for.
+    """
+
+    rows: Axis
+    columns: Axis
+    strip: int
+
+    @property
+    def height(self) -> int:
+        """Rows of a phase."""
+        return self.strip + self.rows.reach
+
+    @property
+    def width(self) -> int:
+        """Entries of a row of a phase."""
+        return self.columns.positions + self.columns.reach
+
+    @property
+    def size(self) -> int:
+        """Entries of a plane."""
+        return len(self.rows.phases) * len(self.columns.phases) * self.height * self.width
+
+    def tap(self, i: int, j: int) -> int:
+        """Where entry (i, j) of the first window is."""
+        (phase, row), (side, column) = self.rows.tap(i), self.columns.tap(j)
+        phases = phase * len(self.columns.phases) + side
+        return (phases * self.height + row) * self.width + column
+
+    def taps(self) -> list[int]:
+        """All entries of the first window, row by row."""
+        return [self.tap(i, j) for i in range(self.rows.kernel) for j in range(self.columns.kernel)]
+
+    def fill(self, source: Plane, target: Value, first: Value, padding: float = 0.0) -> None:
+        """Copy a plane.
+
+        Args:
+            source: the plane.
+            target: the place of the copy; up to a vector past its end is written too.
+            first: the first row of windows.
+            padding: what stands around the plane.
+        """
+        fn, rows, columns = target.fn, self.rows, self.columns
+        place = 0
+        for phase in rows.phases:
+            for side in columns.phases:
+                start = target.at(place)
+                place += self.height * self.width
+
+                def row(
+                    j: Value, start: Value = start, phase: int = phase, side: int = side
+                ) -> None:
+                    at = (first + j) * rows.stride + (phase - rows.low)
+                    steps = columns.stride, side - columns.low
+                    source.row(start.at(j * self.width), at, self.width, steps, padding)
+
+                fn.loop(0, self.height, 1, (), row)
+
+
+class Plane(NamedTuple):
+    """A plane in memory that is copied row by row.
+
+    Attributes:
+        base: its first entry.
+        rows, columns: its axes; of these length and spread count.
+        down: entries from one row to the next.
+        along: entries from one column to the next; None for 1.
+        lanes: of the vectors.
+    """
+
+    base: Value
+    rows: Axis
+    columns: Axis
+    down: Value
+    along: Value | None
+    lanes: int
+
+    def row(
+        self, target: Value, at: Value, width: int, steps: tuple[int, int | Value], padding: float
+    ) -> None:
+        """Copy entries ``start``, ``start + step`` ... of row ``at``, in the spread plane.
+
+        Args:
+            target: where they go; up to a vector past the end is written.
+            at: the row's number; rows and entries outside are padding.
+            width: how many.
+            steps: ``step`` and ``start``.
+        """
+        fn, axis = self.base.fn, self.rows
+        inside = at.compare("ult", axis.span)
+        index = at
+        if axis.spread > 1:
+            index = at // axis.spread
+            inside = inside & (at - index * axis.spread).compare("eq", 0)
+
+        def copy() -> None:
+            self._copy(self.base.at(index * self.down), target, width, steps, padding)
+
+        def pad() -> None:
+            blank = fn.value(padding, vector(self.lanes, "float"))
+            _vectors(fn, width, self.lanes, lambda i: target.store(blank, i))
+
+        fn.when(inside, copy, pad)
+
+    def _copy(
+        self, line: Value, target: Value, width: int, steps: tuple[int, int | Value],
+        padding: float,
+    ) -> None:  # fmt: skip
+        fn, lanes, axis = target.fn, self.lanes, self.columns
+        step, start = steps[0], fn.value(steps[1], "i64")
+        type = vector(lanes, "float")
+
+        def load(index: Value) -> tuple[Value, Value]:
+            """A vector from ``index`` on, and which of its lanes are inside."""
+            numbers = fn.vector_of(range(lanes), "i32")
+            places = fn.splat(index.convert("trunc", "i32"), lanes) + numbers
+            inside = places.compare("ult", axis.length)
+            return fn.masked_load(line.at(index), type, inside), inside
+
+        def one(i: Value) -> None:
+            found, inside = load(start + i * step)
+            if step == 2:
+                more, also = load(start + i * step + lanes)
+                even = range(0, 2 * lanes, 2)
+                found, inside = fn.shuffle(found, more, even), fn.shuffle(inside, also, even)
+            target.store(found if padding == 0 else fn.select(inside, found, padding), i)
+
+        def single(i: Value) -> None:
+            place = start + i * step
+            inside = place.compare("ult", axis.span)
+            index = place
+            if axis.spread > 1:
+                index = place // axis.spread
+                inside = inside & (place - index * axis.spread).compare("eq", 0)
+            if self.along is not None:
+                index = index * self.along
+            (number,) = fn.when(
+                inside, lambda: [line.load("float", index)], lambda: [fn.value(padding, "float")]
+            )
+            target.store(number, i)
+
+        if axis.spread == 1 and step in (1, 2) and self.along is None:
+            _vectors(fn, width, lanes, one)
+        else:
+            fn.loop(0, width, 1, (), single)
+
+
+def _vectors(fn: Function, width: int, lanes: int, one: object) -> None:
+    """``one(i)`` for every vector that covers the width."""
+    fn.loop(0, width, lanes, (), one)  # type: ignore[arg-type]

@@ -1,0 +1,156 @@
+"""Convolution in every configuration, and pooling: native against the interpreter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chainrule.core.grad import gradients
+from chainrule.core.graph import Array, Graph, Node, TensorType
+from chainrule.core.op import input
+from chainrule.core.ops import pooling
+from chainrule.core.ops.convolution import convolution
+from chainrule.core.ops.functions import relu
+from chainrule.core.ops.reduction import sum
+from chainrule.core.ops.shape import reshape
+from chainrule.run import interpreter
+from chainrule.run.native.convolutions import is_wide
+from chainrule.run.native.plan import Plan
+
+RNG = np.random.default_rng(0)
+
+
+def given_by(*shapes: tuple[int, ...]) -> tuple[list[Node], list[Array]]:
+    arrays = [RNG.standard_normal(shape).astype(np.float32) for shape in shapes]
+    nodes = [input(TensorType(a.shape, a.dtype), f"x{i}") for i, a in enumerate(arrays)]
+    return nodes, arrays
+
+
+def compare(nodes: list[Node], outputs: list[Node], arrays: list[Array], terms: int = 1) -> None:
+    """Native, fused and not, against the interpreter; errors of sums of ``terms`` products."""
+    graph = Graph(nodes, outputs)
+    found = Plan(graph)(arrays, [])
+    apart = Plan(graph, fused=False)(arrays, [])
+    expected = interpreter.prepare(graph)(arrays, [])
+    for a, b, c in zip(found, apart, expected, strict=True):
+        np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))
+        size = np.sqrt(terms) * 6e-8
+        np.testing.assert_allclose(a, c, rtol=1e-5, atol=8 * size * np.abs(c).max(initial=1))
+
+
+def tried(x: tuple[int, ...], w: tuple[int, ...], **options: Any) -> None:
+    """A convolution, its gradients, and what follows in the same task."""
+    nodes, arrays = given_by(x, w, (w[0],))
+    y = convolution(nodes[0], nodes[1], **options)
+    z = relu(y + reshape(nodes[2], (1, -1, *(1,) * (y.ndim - 2))))
+    seed, value = given_by(y.shape)
+    outputs = [y, z, *gradients([sum(z * seed[0], tuple(range(y.ndim)))], nodes)]
+    compare([*nodes, *seed], outputs, [*arrays, *value], terms=y.size // max(y.shape[1], 1) + 1)
+
+
+CASES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+    ((2, 3, 32, 32), (16, 3, 3, 3), {"padding": 1}),  # whole vectors in a row
+    ((2, 5, 8, 8), (7, 5, 3, 3), {"padding": 1}),  # rows in a vector
+    ((2, 3, 4, 4), (5, 3, 3, 3), {"padding": 1}),
+    ((3, 1, 28, 28), (32, 1, 3, 3), {}),  # vectors across rows
+    ((2, 4, 15, 13), (6, 4, 3, 2), {"padding": (1, 0)}),
+    ((2, 16, 32, 32), (32, 16, 3, 3), {"padding": 1, "stride": 2}),
+    ((2, 16, 32, 32), (32, 16, 1, 1), {"stride": 2}),
+    ((2, 3, 21, 22), (4, 3, 3, 3), {"stride": (3, 2), "padding": 1}),
+    ((2, 64, 8, 8), (64, 64, 3, 3), {"padding": 1}),  # two chains
+    ((1, 260, 6, 6), (9, 260, 2, 2), {}),  # three
+    ((2, 128, 8, 8), (27, 128, 1, 1), {}),
+    ((2, 6, 9, 11), (9, 2, 3, 2), {"groups": 3, "padding": (1, 2), "dilation": (2, 1)}),
+    ((2, 8, 14, 14), (8, 1, 3, 3), {"groups": 8, "padding": 1}),  # depthwise
+    ((2, 4, 6, 6), (8, 1, 3, 3), {"groups": 4, "padding": 1, "stride": 2}),
+    ((2, 3, 40, 40), (20, 3, 7, 7), {"padding": 3, "stride": 2}),
+    ((2, 3, 40, 40), (20, 3, 9, 9), {"padding": 3, "stride": 2}),  # a loop over the kernel
+    ((3, 3, 5, 5), (20, 3, 5, 5), {}),  # a window as large as the image
+    ((2, 3, 500), (20, 3, 5), {"padding": 2}),
+    ((2, 3, 10, 5, 7), (4, 3, 3, 3, 3), {"padding": 2}),
+    ((2, 3), (5, 3), {}),
+    ((2, 3, 200, 200), (5, 3, 3, 3), {"padding": 1}),  # strips
+    ((0, 3, 8, 8), (5, 3, 3, 3), {}),
+]
+
+
+@pytest.mark.parametrize(("x", "w", "options"), CASES)
+def test_convolution_and_its_gradients(
+    x: tuple[int, ...], w: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    tried(x, w, **options)
+
+
+@st.composite
+def configurations(draw: Any) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
+    groups = draw(st.sampled_from((1, 1, 1, 2, 3)))
+    c, o = draw(st.integers(1, 5)), draw(st.integers(1, 9))
+    options: dict[str, Any] = {"groups": groups}
+    for name, low, high in (("stride", 1, 3), ("padding", 0, 2), ("dilation", 1, 2)):
+        options[name] = draw(st.tuples(st.integers(low, high), st.integers(low, high)))
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    image = tuple(
+        draw(st.sampled_from((0, 1, 2, 5, 8, 15, 16))) + (k - 1) * d + 1
+        for k, d in zip(kernel, options["dilation"], strict=True)
+    )
+    x = (draw(st.integers(1, 3)), groups * c, *image)
+    return x, (groups * o, c, *kernel), options
+
+
+@given(configurations())
+@settings(max_examples=60)
+def test_any_configuration(
+    case: tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]],
+) -> None:
+    x, w, options = case
+    tried(x, w, **options)
+
+
+def test_the_gradient_of_a_kernel_is_wide() -> None:
+    nodes, _ = given_by((4, 3, 8, 8), (5, 3, 3, 3))
+    y = convolution(*nodes, padding=1)
+    (dw,) = gradients([sum(y, (0, 1, 2, 3))], nodes[1:])
+    wide = [n for n in Graph(nodes, [dw]).nodes if n.op.name == "convolution" and is_wide(n)]
+    assert len(wide) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "sizes", "options"),
+    [
+        ((2, 3, 32, 32), (2,), {}),
+        ((2, 3, 24, 24), (2,), {}),
+        ((2, 3, 17, 19), (3, 2), {"padding": 1}),
+        ((2, 3, 9, 9), (3, 1), {"padding": 1}),
+        ((1, 2, 20, 21), (2, 3), {"dilation": 2, "padding": 1}),
+        ((1, 1, 300, 301), (3, 3), {}),
+        ((2, 3, 40), (4, 2), {}),
+    ],
+)
+def test_max_pool_and_its_gradient(
+    shape: tuple[int, ...], sizes: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    nodes, arrays = given_by(shape)
+    arrays[0] = np.round(arrays[0] * 2) / 2  # many ties
+    y, place = pooling.max_pool(nodes[0], *sizes, rank=len(shape) - 2, **options)
+    seed, value = given_by(y.shape)
+    dx = gradients([sum(y * seed[0], tuple(range(y.ndim)))], nodes)
+    graph = Graph([*nodes, *seed], [y, place, *dx])
+    found = Plan(graph)([*arrays, *value], [])
+    expected = interpreter.prepare(graph)([*arrays, *value], [])
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+    np.testing.assert_allclose(found[2], expected[2], rtol=1e-6, atol=1e-6)
+
+
+def test_what_is_not_a_number_wins() -> None:
+    nodes, arrays = given_by((1, 1, 6, 34))
+    arrays[0][0, 0, 2, 3] = np.nan
+    arrays[0][0, 0, 0, 10:14] = arrays[0][0, 0, 1, 10:14] = -np.inf
+    y, place = pooling.max_pool(nodes[0], 2, rank=2)
+    graph = Graph(nodes, [y, place])
+    for a, b in zip(Plan(graph)(arrays, []), interpreter.prepare(graph)(arrays, []), strict=True):
+        np.testing.assert_array_equal(a, b)
