@@ -52,10 +52,11 @@ def clean_state() -> Iterator[None]:
     state.eager.pending.clear()
     state.eager.draws = 0
     state.manual_seed(0)
-    float_type, executor = dtype.default_dtype(), run.executor()
+    dtype.set_default_dtype("float32")
+    run.set_executor("interpreter")
     yield
-    dtype.set_default_dtype(float_type)
-    run.set_executor(executor)
+    dtype.set_default_dtype("float32")
+    run.set_executor("interpreter")
 
 
 @pytest.fixture(autouse=True)
