@@ -28,13 +28,17 @@ Array = np.ndarray[Any, Any]
 
 
 def _made(make: Callable[..., _Tensor]) -> Callable[..., _Tensor]:
-    """The same function, which also takes a device and ``requires_grad``."""
+    """The same function, which also takes a device, ``requires_grad``, and PyTorch's keywords."""
 
     @functools.wraps(make)
     def apply(
         *args: Any, device: Any = None, requires_grad: bool = False, **options: Any
     ) -> _Tensor:
         require_cpu(device)
+        if "fill_value" in options:  # full((2,), fill_value=1.0)
+            args = (*args, options.pop("fill_value"))
+        if "size" in options and make is not functions.randint:  # zeros(size=(2, 3))
+            args = (options.pop("size"), *args)
         made = make(*args, **options)
         return made.requires_grad_() if requires_grad else made
 

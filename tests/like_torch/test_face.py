@@ -154,6 +154,9 @@ CALLS = {
     "softmax": lambda t, x: t.softmax(x, dim=1),
     "norm": lambda t, x: t.norm(x),
     "relu": lambda t, x: t.nn.functional.relu(x, inplace=False),
+    "inplace": lambda t, x: t.nn.functional.leaky_relu(x.clone(), 0.2, inplace=True),
+    "size": lambda t, x: t.zeros(size=(2, 3)) + t.ones(size=(3,)),
+    "fill_value": lambda t, x: t.full((3,), fill_value=2.5).double() + t.full_like(x, fill_value=1),
     "one_hot": lambda t, x: t.nn.functional.one_hot((x > 0).long()),
     "float": lambda t, x: (x.argmax(1) == x.argmin(1)).float().mean(),
     "view": lambda t, x: x.view(x.size(0), -1, 1).squeeze(),
@@ -251,6 +254,8 @@ def test_autograd_grad_refuses_what_pytorch_refuses() -> None:
 def test_clip_grad_norm_knows_only_the_euclidean() -> None:
     with pytest.raises(errors.OptionError, match="norm_type"):
         nn.utils.clip_grad_norm_(nn.Linear(1, 1).parameters(), 1.0, norm_type=1)
+    with pytest.raises(errors.OptionError, match="error_if_nonfinite"):
+        nn.utils.clip_grad_norm_(nn.Linear(1, 1).parameters(), 1.0, error_if_nonfinite=True)
 
 
 def test_norm_has_no_gradient_at_zero() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from chainrule.like_torch.missing import refuse
@@ -9,28 +10,32 @@ from chainrule.nn import functional as library
 from chainrule.nn.functional import *  # noqa: F403
 from chainrule.tensor.tensor import Tensor
 
-__all__ = ["dropout", "dropout2d", "normalize", "one_hot", "relu"]
+_INPLACE = [
+    "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu", "mish", "hardswish", "hardtanh",
+    "hardsigmoid", "threshold", "dropout", "dropout1d", "dropout2d", "alpha_dropout",
+]  # fmt: skip
+
+__all__ = ["normalize", "one_hot"]
+__all__.extend(_INPLACE)
 __all__ += library.__all__
 __path__: list[str] = []
 
 
-def relu(input: Tensor, inplace: bool = False) -> Tensor:  # type: ignore[no-redef]
-    """max(0, x); ``inplace`` is accepted."""
-    return library.relu(input)
+def _takes_inplace(name: str) -> Callable[..., Tensor]:
+    """The library's function, which also accepts ``inplace``: tensors never change here."""
+
+    # Looked up at each call: a program's nn.Dropout and F.dropout are one function.
+    def call(input: Tensor, *args: Any, inplace: bool = False, **options: Any) -> Tensor:
+        made: Tensor = getattr(library, name)(input, *args, **options)
+        return made
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = getattr(library, name).__doc__
+    return call
 
 
-def dropout(  # type: ignore[no-redef]
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
-    """Entries dropped with probability p; ``inplace`` is accepted."""
-    return library.dropout(input, p, training)
-
-
-def dropout2d(  # type: ignore[no-redef]
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
-    """Channels dropped with probability p; ``inplace`` is accepted."""
-    return library.dropout2d(input, p, training)
+for _name in _INPLACE:
+    globals()[_name] = _takes_inplace(_name)
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:

@@ -67,6 +67,9 @@ class LRScheduler:
         vars(self).update(state)
 
 
+_LRScheduler = LRScheduler  # its name before PyTorch 2.0
+
+
 class StepLR(LRScheduler):
     """lr gamma^(t // step_size)."""
 

@@ -235,7 +235,8 @@ class DataLoader:
         collate_fn: a list of samples to a batch; :func:`default_collate` when not given.
         drop_last: leave out a last batch that is not full.
         generator: where the random order comes from.
-        num_workers, pin_memory, persistent_workers, prefetch_factor: accepted, without effect.
+        num_workers, pin_memory, persistent_workers, prefetch_factor, timeout, worker_init_fn:
+            accepted, without effect.
 
     Raises:
         OptionError: a batch size below 1, or ``shuffle`` together with ``sampler``.
@@ -267,6 +268,8 @@ class DataLoader:
         generator: Generator | None = None,
         persistent_workers: bool = False,
         prefetch_factor: int | None = None,
+        timeout: float = 0,
+        worker_init_fn: Any = None,
     ) -> None:
         if batch_size < 1:
             raise OptionError(name="batch_size", expected="at least 1", got=batch_size)
