@@ -41,7 +41,7 @@ def emitters() -> Mapping[str, Emitter]:
         rows.rows, columns.columns, columns.argmax, gemm.gemm, gemm.pack_a, gemm.pack_b, index.take,
         index.scatter, index.gather, index.gather_add, randomness.random, attention.attention,
         attention.attention_gradient, convolution.convolution, convolution.pack_weights,
-        wide_convolution.wide_convolution, pooling.max_pool, runner.runner,
+        wide_convolution.wide_convolution, pooling.max_pool, pooling.max_unpool, runner.runner,
     )  # fmt: skip
     return {emit.__name__: emit for emit in found}
 

@@ -1,13 +1,15 @@
-"""Tasks of max pooling."""
+"""Tasks of max pooling and of its gradient."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from chainrule.core.dtype import float32
 from chainrule.core.graph import Node, TensorType
 from chainrule.run.native.failures import NoKernelError
+from chainrule.run.native.indexing import INDEXING
 from chainrule.run.native.kernels.convolution import ROOM
 from chainrule.run.native.kernels.pooling import PoolSpec
 from chainrule.run.native.kernels.windows import Axis, Slab
@@ -22,15 +24,14 @@ _TILE = 1 << 14
 _COPY = 1 << 15
 
 
-def _max_pool(lowering: Lowering, node: Node) -> None:
-    (child,) = node.inputs
-    at = node.attrs
-    rank = len(at["kernel"])
+def _axes(node: Node) -> tuple[Axis, Axis]:
+    """The two spatial axes of a max pooling; a single one stands in a row."""
+    (x,) = node.inputs
     assert not isinstance(node.type, TensorType)
-    if child.dtype != float32 or rank > 2:
-        raise NoKernelError(f"max_pool of {child.dtype} with {rank} spatial axes")
-    x = lowering.packed(child)
-    shape = node.type[0].shape
+    at, shape = node.attrs, node.type[0].shape
+    rank = len(at["kernel"])
+    if x.dtype != float32 or rank > 2:
+        raise NoKernelError(f"max_pool of {x.dtype} with {rank} spatial axes")
     found = [
         Axis(
             x.shape[2 + i], at["kernel"][i], at["stride"][i], at["low"][i], at["dilation"][i], 1,
@@ -39,22 +40,69 @@ def _max_pool(lowering: Lowering, node: Node) -> None:
         for i in range(rank)
     ]  # fmt: skip
     rows, columns = found if rank == 2 else [Axis(1, 1, 1, 0, 1, 1, 1), *found]
-    planes = shape[0] * shape[1]
+    return rows, columns
+
+
+def _spec(lowering: Lowering, node: Node, places: bool) -> PoolSpec:
+    rows, columns = _axes(node)
     strip = rows.positions
     while strip > 1 and Slab(rows, columns, strip).size > _COPY:
         strip = -(-strip // 2)
     if Slab(rows, columns, strip).size > ROOM:
         raise NoKernelError(f"max_pool of rows of {columns.length} entries")
-    per_tile = max(1, _TILE // max(rows.length * columns.length, 1))
+    planes = max(1, _TILE // max(rows.length * columns.length, 1))
+    return PoolSpec(rows, columns, strip, planes, places, lowering.target.lanes)
+
+
+def _max_pool(lowering: Lowering, node: Node) -> None:
+    assert not isinstance(node.type, TensorType)
     picks = {each.attrs["index"]: each for each in lowering.fusion.picks.get(node, ())}
+    spec = _spec(lowering, node, 1 in picks)
+    x = lowering.packed(node.inputs[0])
     results = [
         lowering.home(picks[index]) if index in picks else lowering.new(node.type[index])
         for index in ((0, 1) if 1 in picks else (0,))
     ]
-    spec = PoolSpec(rows, columns, strip, per_tile, 1 in picks, lowering.target.lanes)
-    strips = -(-rows.positions // strip)
-    tiles = -(-planes // per_tile) * strips
+    planes = x.shape[0] * x.shape[1]
+    strips = -(-spec.rows.positions // spec.strip)
+    tiles = -(-planes // spec.planes) * strips
     lowering.tasks.append(task(("max_pool", spec), [x], results, [planes, strips], tiles))
 
 
-POOLING: dict[str, Callable[[Lowering, Node], None]] = {"max_pool": _max_pool}
+def _gather_add(lowering: Lowering, node: Node) -> None:
+    """The way back through a max pooling, where windows do not overlap; else as for any index."""
+    g, index = node.inputs
+    pooling = _pooling(lowering, node)
+    if pooling is None:
+        INDEXING["gather_add"](lowering, node)
+        return
+    spec = _spec(lowering, pooling, True)._replace(strip=1)
+    views = [lowering.packed(g), lowering.packed(index)]
+    planes = g.shape[0] * g.shape[1]
+    tiles = -(-planes // spec.planes)
+    lowering.tasks.append(task(("max_unpool", spec), views, [lowering.home(node)], [planes], tiles))
+
+
+def _pooling(lowering: Lowering, node: Node) -> Node | None:
+    """The max pooling whose places these are, if its windows stand side by side."""
+    g, index = node.inputs
+    picked = index
+    while picked.op.name == "reshape":
+        picked = picked.inputs[0]
+    if picked.op.name != "pick" or picked.inputs[0].op.name != "max_pool":
+        return None
+    pooling = picked.inputs[0]
+    x = pooling.inputs[0]
+    shape = (*x.shape[:2], math.prod(x.shape[2:]))
+    if picked.attrs["index"] != 1 or g.dtype != float32 or not index.size:
+        return None
+    is_plane = node.attrs["dim"] == 2 and node.shape == shape and g.shape[:2] == shape[:2]
+    is_whole = index.shape == g.shape and index.size == picked.size
+    return (
+        pooling if is_plane and is_whole and _spec(lowering, pooling, True).tiles_planes else None
+    )
+
+
+POOLING: dict[str, Callable[[Lowering, Node], None]] = {
+    "max_pool": _max_pool, "gather_add": _gather_add,
+}  # fmt: skip

@@ -2,7 +2,7 @@
 
     y[b, o, q] = sum over c, k of  w[o, c, k] x[b, c, q stride + k dilation - low]
 
-Here (b, q) are many small rows, o stands in vectors, and the sum is long. In the gradient of a kernel
+Here (b, q) are many small rows, o stands in vectors, and the sum is long. In a kernel's gradient
 b is a channel and c a sample of the batch. For each c the planes of all b are copied,
 padded, and w is turned, so that the outputs of an entry lie side by side. A chain of products runs
 over up to 384 entries of a window; chains are added in order to the sums of the tile, and a last
@@ -19,7 +19,7 @@ from chainrule.run.native.kernels.calling import CHAIN, Call
 from chainrule.run.native.kernels.gemm import turned
 from chainrule.run.native.kernels.windows import Axis, Plane
 
-# Entries of a window that are written out side by side.
+# Entries of a window that are written out side by side, at most.
 _UNROLL = 4
 
 
@@ -108,7 +108,7 @@ def wide_convolution(module: Module, name: str, spec: WideSpec) -> None:
     shapes = {}
     for count in counts:
         windows = _parts(spec.windows, full // count)
-        several = max(1, full // count // spec.windows) if len(windows) == 1 else 1
+        several = max(1, (full - 2) // count // spec.windows) if len(windows) == 1 else 1
         shapes[count] = windows, several
         for begin, size in windows:
             for number in {several, 1}:
@@ -215,33 +215,37 @@ def _block(
             at = b * spec.size + i * spec.rows.stride * columns + j * spec.columns.stride
             places.append((at, (b * spec.windows + q - start) * width))
     rows = len(places)
+    registers = 32 if spec.blocks[0] * spec.panel > 16 else 16
+    unroll = _UNROLL
+    while unroll > 1 and (rows + unroll) * count + 2 > registers:
+        unroll //= 2
     zero = fn.value(0.0, vector(lanes, "float"))
 
-    def steps(unroll: int) -> object:
+    def steps(number: int) -> object:
         def body(_: Value, *carried: Value) -> list[Value]:
             *totals, x, w = carried
             right = [
                 [w.load(vector(lanes, "float"), u * width + j * lanes) for j in range(count)]
-                for u in range(unroll)
+                for u in range(number)
             ]
             uses: dict[int, list[tuple[int, int]]] = {}
-            for u in range(unroll):
-                for number, (at, _sums) in enumerate(places):
-                    uses.setdefault(at + u * step, []).append((u, number))
+            for u in range(number):
+                for place, (at, _sums) in enumerate(places):
+                    uses.setdefault(at + u * step, []).append((u, place))
             for at in sorted(uses):
                 left = fn.splat(x.load("float", at), lanes)
-                for u, number in uses[at]:
+                for u, place in uses[at]:
                     for j in range(count):
-                        k = number * count + j
+                        k = place * count + j
                         totals[k] = fn.fma(left, right[u][j], totals[k])
-            return [*totals, x.at(unroll * step), w.at(unroll * width)]
+            return [*totals, x.at(number * step), w.at(number * width)]
 
         return body
 
     def row(_: Value, *carried: Value) -> list[Value]:
         *totals, x, w = carried
-        even = across & -_UNROLL
-        found = fn.loop(0, even, _UNROLL, [*totals, x, w], steps(_UNROLL))  # type: ignore[arg-type]
+        even = across & -unroll
+        found = fn.loop(0, even, unroll, [*totals, x, w], steps(unroll))  # type: ignore[arg-type]
         *totals, _, w = fn.loop(even, across, 1, found, steps(1))  # type: ignore[arg-type]
         return [*totals, x.at(pitch), w]
 
