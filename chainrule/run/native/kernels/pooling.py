@@ -134,7 +134,7 @@ def _side_by_side(line: Value, p: Value, spec: PoolSpec) -> list[tuple[int, int,
             assert some.mask is not None
             parts.append(fn.masked_load(start.at(half * lanes), type, some.mask))
         if step == 2:
-            parts = [fn.shuffle(*parts, range(j, 2 * lanes, 2)) for j in range(2)]
+            parts = [fn.shuffle(parts[0], parts[1], range(j, 2 * lanes, 2)) for j in range(2)]
         found += [(i, j, part) for j, part in enumerate(parts)]
     return found
 
@@ -170,7 +170,10 @@ def max_unpool(module: Module, name: str, spec: PoolSpec) -> None:
             ]
             if step == 2:
                 order = [lane // 2 + lane % 2 * lanes for lane in range(2 * lanes)]
-                parts = [fn.shuffle(*parts, order[:lanes]), fn.shuffle(*parts, order[lanes:])]
+                parts = [
+                    fn.shuffle(parts[0], parts[1], order[:lanes]),
+                    fn.shuffle(parts[0], parts[1], order[lanes:]),
+                ]
             target = y.at((k * rows.length + r * rows.stride + i) * length + p * step)
             for half, part in enumerate(parts):
                 inside = Lanes(fn, lanes, (width - p) * step - half * lanes)
