@@ -5,6 +5,7 @@ from __future__ import annotations
 from chainrule.data.batches import Batches
 from chainrule.data.cache import cache_folder
 from chainrule.data.idx import read_idx
+from chainrule.data.images import channels_first, imagenet_classes, photo
 from chainrule.data.sources import ImageSet, Split, digits, mnist, read_images
 
 __all__ = [
@@ -12,8 +13,11 @@ __all__ = [
     "ImageSet",
     "Split",
     "cache_folder",
+    "channels_first",
     "digits",
+    "imagenet_classes",
     "mnist",
+    "photo",
     "read_idx",
     "read_images",
 ]
