@@ -24,6 +24,8 @@ _LONGEST = 64
 # A product is followed at once by what touches so few tensors of its size; for Adam's update, with
 # three to read and three to write, that still pays.
 _FEW = 7
+# Ops from two sums back to a value that both read.
+_NEAR = 3
 
 
 @dataclass(eq=False)
@@ -111,6 +113,7 @@ class Fusion:
         self.uses: dict[Node, list[Use]] = {}
         self.picks: dict[Node, list[Node]] = {}
         self._scalars: list[Group] = []
+        self._folds: list[Group] = []
         results = {self.base(node) for node in graph.results}
         computed = [node for node in graph.nodes if self.is_computed(node)]
         for node in computed:
@@ -161,6 +164,7 @@ class Fusion:
         elif is_row_reduction(node):
             dims: Shape = node.attrs["dims"]
             group = Group(node.inputs[0].shape, level, nodes=[node], split=dims[0])
+            self._folds.append(group)
         else:
             chain = node.op.elementwise or node.op.name in PRODUCTS
             group = Group(node.shape, level, nodes=[node], is_chain=chain)
@@ -189,6 +193,20 @@ class Fusion:
                 if group.level > highest and len(group.nodes) < _LONGEST:
                     group.nodes.append(node)
                     return group
+        return self._shared_pass(node, users) if is_row_reduction(node) else None
+
+    def _shared_pass(self, node: Node, users: list[Group]) -> Group | None:
+        """A group of other sums that passes over the same values."""
+        for group in reversed(self._folds):
+            if group in users or group.product is not None or len(group.nodes) >= WAITING_VALUES:
+                continue
+            if group.shape != node.inputs[0].shape or group.split != node.attrs["dims"][0]:
+                continue
+            related = any(_is_related(node, each) for each in group.nodes if is_row_reduction(each))
+            if related and not any(group.waits_for(user) for user in users):
+                group.nodes.append(node)
+                group.lift(1 + max((user.level for user in users), default=0))
+                return group
         return None
 
     def _joins(self, node: Node, uses: list[Use], group: Group) -> bool:
@@ -273,6 +291,21 @@ class Fusion:
             if is_row_reduction(node)
             for use in self.uses.get(node, ())
         )
+
+
+def _is_related(a: Node, b: Node) -> bool:
+    """Whether two sums read the same value, by way of a few ops on single entries."""
+    found = []
+    for fold in (a, b):
+        reached = level = {fold.inputs[0]}
+        for _ in range(_NEAR):
+            level = {
+                child for node in level if node.op.elementwise for child in node.inputs
+                if child.shape == fold.inputs[0].shape and child.op.name != "broadcast_to"
+            }  # fmt: skip
+            reached = reached | level
+        found.append(reached)
+    return not found[0].isdisjoint(found[1])
 
 
 def is_row_reduction(node: Node) -> bool:

@@ -145,7 +145,7 @@ def wide_convolution(module: Module, name: str, spec: WideSpec) -> None:
         entry = w.at(c * w_channel + i * columns.kernel + j)
         fn.call("turn", "void", entry, w_output, down * across, turned_w)
         top = i * rows.dilation - rows.low
-        left = j * columns.dilation - columns.low
+        left = j * columns.dilation - columns.low if wide < columns.kernel else -columns.low
 
         def fill(b: Value) -> None:
             base = x.at(b * x_sample + c * x_channel)

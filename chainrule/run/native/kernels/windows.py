@@ -7,9 +7,13 @@ side by side in the copy (phase p): a vector of neighbouring windows is a vector
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from chainrule.run.native.ir import Function, Value, vector
+
+# Vectors of a row that are written out; longer rows are a loop.
+_WRITTEN_OUT = 16
 
 
 class Axis(NamedTuple):
@@ -162,24 +166,55 @@ class Plane(NamedTuple):
         self, line: Value, target: Value, width: int, steps: tuple[int, int | Value],
         padding: float,
     ) -> None:  # fmt: skip
-        fn, lanes, axis = target.fn, self.lanes, self.columns
-        step, start = steps[0], fn.value(steps[1], "i64")
-        type = vector(lanes, "float")
+        """A row inside the plane."""
+        step, start = steps
+        if self.columns.spread == 1 and step in (1, 2) and self.along is None:
+            if isinstance(start, int) and width <= _WRITTEN_OUT * self.lanes:
+                for i in range(0, width, self.lanes):
+                    target.store(self._vector(line, start + i * step, step, padding), i)
+            else:
+                place = line.fn.value(start, "i64")
 
-        def load(index: Value) -> tuple[Value, Value]:
-            """A vector from ``index`` on, and which of its lanes are inside."""
+                def one(i: Value) -> None:
+                    target.store(self._vector(line, place + i * step, step, padding), i)
+
+                _vectors(line.fn, width, self.lanes, one)
+            return
+        self._entries(line, target, width, (step, line.fn.value(start, "i64")), padding)
+
+    def _vector(self, line: Value, index: int | Value, step: int, padding: float) -> Value:
+        """Entries ``index``, ``index + step`` ... of a row."""
+        fn, lanes = line.fn, self.lanes
+        found, inside = self._load(line, index)
+        if step == 2:
+            more, also = self._load(line, index + lanes)
+            even = range(0, 2 * lanes, 2)
+            found, inside = fn.shuffle(found, more, even), fn.shuffle(inside, also, even)
+        return found if padding == 0 else fn.select(inside, found, padding)
+
+    def _load(self, line: Value, index: int | Value) -> tuple[Value, Value]:
+        """Neighbouring entries from ``index`` on, and which of them are inside."""
+        fn, lanes, length = line.fn, self.lanes, self.columns.length
+        type = vector(lanes, "float")
+        if isinstance(index, int):
+            flags = [0 <= index + lane < length for lane in range(lanes)]
+            inside = fn.vector_of(flags, "i1")
+            if all(flags):
+                return line.load(type, index), inside
+            if not any(flags):
+                return fn.value(0.0, type), inside
+        else:
             numbers = fn.vector_of(range(lanes), "i32")
             places = fn.splat(index.convert("trunc", "i32"), lanes) + numbers
-            inside = places.compare("ult", axis.length)
-            return fn.masked_load(line.at(index), type, inside), inside
+            inside = places.compare("ult", length)
+        return fn.masked_load(line.at(index), type, inside), inside
 
-        def one(i: Value) -> None:
-            found, inside = load(start + i * step)
-            if step == 2:
-                more, also = load(start + i * step + lanes)
-                even = range(0, 2 * lanes, 2)
-                found, inside = fn.shuffle(found, more, even), fn.shuffle(inside, also, even)
-            target.store(found if padding == 0 else fn.select(inside, found, padding), i)
+    def _entries(
+        self, line: Value, target: Value, width: int, steps: tuple[int, Value], padding: float
+    ) -> None:
+        """One entry after the other: columns that are spread out, or not along memory."""
+        fn, axis = target.fn, self.columns
+        step, start = steps
 
         def single(i: Value) -> None:
             place = start + i * step
@@ -195,12 +230,9 @@ class Plane(NamedTuple):
             )
             target.store(number, i)
 
-        if axis.spread == 1 and step in (1, 2) and self.along is None:
-            _vectors(fn, width, lanes, one)
-        else:
-            fn.loop(0, width, 1, (), single)
+        fn.loop(0, width, 1, (), single)
 
 
-def _vectors(fn: Function, width: int, lanes: int, one: object) -> None:
+def _vectors(fn: Function, width: int, lanes: int, one: Callable[[Value], None]) -> None:
     """``one(i)`` for every vector that covers the width."""
-    fn.loop(0, width, lanes, (), one)  # type: ignore[arg-type]
+    fn.loop(0, width, lanes, (), one)
