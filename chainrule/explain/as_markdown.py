@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chainrule.explain.as_text import phase_title, remark, shown_entries, worth_printing
+from chainrule.explain.as_text import equation, phase_title, remark, shown_entries
 from chainrule.explain.document import Explanation
 from chainrule.explain.notation import Printer, number
 from chainrule.explain.steps import PHASES, Line, Step
@@ -64,18 +64,10 @@ def _step(explanation: Explanation, step: Step) -> Iterator[str]:
 
 def _line(explanation: Explanation, line: Line, arrow: str) -> str:
     full = explanation.settings.full
-    symbols, numbers = Printer(latex=True, full=full), Printer(latex=True, numbers=True, full=full)
-    parts = []
-    if worth_printing(line.formula):
-        parts.append(symbols(line.formula))
-        parts.append(numbers(line.opened if worth_printing(line.opened) else line.formula))
-        parts.append(numbers.worked(line.formula))
-    parts.append(numbers.number(line.result))
-    said = [part for i, part in enumerate(parts) if part and part not in parts[:i]]
-    row = f"{line.symbol.latex} &{arrow} {' = '.join(said)}"
+    row = f"{line.symbol.latex} &{arrow} {equation(line, full=full, latex=True)}"
     if line.check is not None:
         check = explanation.say("check")
-        row += rf" \qquad \text{{{check}: }} {numbers.number(line.check, 1e-5)}"
+        row += rf" \qquad \text{{{check}: }} {Printer(latex=True).number(line.check, 1e-5)}"
     return row
 
 

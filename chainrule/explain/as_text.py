@@ -94,23 +94,15 @@ def entry(explanation: Explanation, step: Step, index: tuple[int, ...]) -> str:
 def _line(
     explanation: Explanation, step: Step, line: Line, index: tuple[int, ...], full: bool
 ) -> str:
-    """``symbol = formula = numbers = worked sum = result``, each only if it says something new."""
-    symbols, numbers = Printer(full=full), Printer(numbers=True, full=full)
+    """One entry: its equation, what it is in words, and its check."""
     head = line.symbol.plain
     if step.delta and step.formula is None:
         head = f"{step.delta} = {head}"
-    parts = []
-    if worth_printing(line.formula):
-        parts.append(symbols(line.formula))
-        parts.append(numbers(line.opened if worth_printing(line.opened) else line.formula))
-        parts.append(numbers.worked(line.formula))
-    parts.append(number(line.result))
-    said = [part for i, part in enumerate(parts) if part and part not in parts[:i]]
     arrow = "<-" if step.rule == "parameter_update" else "="
-    text = f"{head} {arrow} {' = '.join(said)}"
+    text = f"{head} {arrow} {equation(line, full=full)}"
     shortcut = step.shortcut(index)
     if shortcut is not None:
-        text += f"  ({explanation.say('shortcut', formula=symbols(shortcut))})"
+        text += f"  ({explanation.say('shortcut', formula=Printer(full=full)(shortcut))})"
     elif step.formula is None:
         text += _in_brackets(remark(explanation, step))
     if full and line.paths:
@@ -121,7 +113,20 @@ def _line(
     return text
 
 
-def worth_printing(formula: Formula) -> bool:
+def equation(line: Line, *, full: bool, latex: bool = False) -> str:
+    """``formula = numbers = worked sum = result``, each only if it says something new."""
+    symbols, numbers = Printer(latex=latex, full=full), Printer(latex, numbers=True, full=full)
+    parts = []
+    if _worth_printing(line.formula):
+        parts.append(symbols(line.formula))
+        parts.append(numbers(line.opened if _worth_printing(line.opened) else line.formula))
+        parts.append(numbers.worked(line.formula))
+    parts.append(numbers.number(line.result))
+    said = [part for i, part in enumerate(parts) if part and part not in parts[:i]]
+    return " = ".join(said)
+
+
+def _worth_printing(formula: Formula) -> bool:
     """A formula that says more than its number does."""
     return not isinstance(formula, Number) and not (
         isinstance(formula, Symbol) and np.isnan(formula.value)

@@ -8,7 +8,7 @@ record (:class:`chainrule.core.op.Notation`); this file only adds signs, parenth
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -162,7 +162,6 @@ class Printer:
     latex: bool = False
     numbers: bool = False
     full: bool = False
-    _memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, formula: Formula) -> str:
         """The text of a formula."""

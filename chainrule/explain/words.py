@@ -25,7 +25,6 @@ WORDS: dict[str, Word] = {
     "loss": Word("Loss", "损失函数", ("代价函数",)),
     "backward": Word("Back-propagation (chain rule)", "反向传播(链式法则)"),
     "update": Word("Gradient descent", "梯度下降"),
-    "after": Word("After the update", "参数更新之后"),
     "flip": Word("What would change the decision", "怎样会改变结果"),
     # the network
     "network": Word("Network", "神经网络"),
@@ -98,9 +97,7 @@ WORDS: dict[str, Word] = {
     "flips_at": Word(
         "z = 0 when {name} = {at} (now {now})", "当 {name} = {at} 时 z = 0(现在为 {now})"
     ),
-    "loss_moves": Word("L goes from {before} to {after}", "L 从 {before} 变为 {after}"),
     "step_number": Word("step", "步"),
-    "more": Word("every line: --full, or explanation.full()", "全部内容:--full"),
     "through_time": Word(
         "Back through time (vanishing or exploding gradient)", "沿时间反向(梯度消失或梯度爆炸)"
     ),
