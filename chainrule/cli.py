@@ -1,4 +1,4 @@
-"""The command ``chainrule``: train, summary, explain.
+"""The command ``chainrule``: train, summary, explain, cache.
 
 Wrong input ends with one message and status 2, an error of the library with its text and status 1,
 Ctrl-C with how to go on and status 130; ``--debug`` shows the traceback instead.
@@ -30,6 +30,8 @@ train = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 summary = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(train, name="train", help="Train a network, and see how good it is.")
 app.add_typer(summary, name="summary", help="Show the layers of a network.")
+cache = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(cache, name="cache", help="Look at the compiled kernels on disk, or remove them.")
 
 
 class Language(StrEnum):
@@ -95,6 +97,7 @@ def chainrule(
       chainrule train digits          train a network on handwritten digits (seconds)
       chainrule train perceptron      the first neuron that learned, and what it can't learn
       chainrule summary digits        its layers, shapes and parameters
+      chainrule cache info            where compiled kernels are kept
     """
 
 
@@ -326,6 +329,53 @@ def _assignment(text: str) -> tuple[str, float]:
             name="--set", expected="NAME=NUMBER", got=repr(text), mend="for example --set y=0"
         )
     return name.strip(), number
+
+
+# ------------------------------------------------------------------------------ cache
+
+
+@cache.command("info")
+def cache_info(lang: Lang = None, debug: Debug = False) -> None:
+    """Show where compiled kernels are kept, how many, and how much room they take.
+
+    The native executor compiles a kernel once and keeps it on disk; later programs find it there,
+    and start sooner. Once the folder holds more than the limit, the kernels read longest ago are
+    removed. $CHAINRULE_CACHE names another place.
+    """
+    from chainrule.run.native.cache import contents
+
+    found = contents()
+    print(f"folder   {found.folder}")
+    print(f"state    {found.state}")
+    print(f"kernels  {found.entries}")
+    print(f"size     {_megabytes(found.nbytes)} of at most {_megabytes(found.limit)}")
+
+
+@cache.command("clear")
+def cache_clear(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    lang: Lang = None,
+    debug: Debug = False,
+) -> None:
+    """Remove all compiled kernels; the next program compiles those it needs again."""
+    from chainrule.run.native.cache import clear, contents
+
+    found = contents()
+    if not found.entries:
+        print(f"There are no kernels in {found.folder}")
+        return
+    size = _megabytes(found.nbytes)
+    if not yes:
+        question = f"Remove {found.entries} kernels ({size}) from {found.folder}?"
+        typer.confirm(question, abort=True)
+    removed, left = clear()
+    print(f"Removed {removed} kernels ({size})." if not left else f"Removed {removed} kernels.")
+    if left:
+        raise OSError(f"{left} kernels in {found.folder} could not be removed.")
+
+
+def _megabytes(nbytes: int) -> str:
+    return f"{nbytes / 2**20:.1f} MB"
 
 
 # ------------------------------------------------------------------------------ main

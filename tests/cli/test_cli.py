@@ -321,3 +321,27 @@ def test_messages_in_chinese(tmp_path: Path) -> None:
     done = cli("train", "digits", "--lang", "zh", "--resume", "无", cwd=tmp_path, encoding="gbk")
     assert "这不是运行文件夹" in done.stderr
     assert done.returncode == 2
+
+
+# ------------------------------------------------------------------------------ cache
+
+
+def test_cache_info_and_clear(tmp_path: Path) -> None:
+    place = {"CHAINRULE_CACHE": str(tmp_path)}
+    assert "state    not made yet" in cli("cache", "info", **place).stdout
+    assert "There are no kernels" in cli("cache", "clear", **place).stdout
+    program = (
+        "import chainrule as cr; cr.set_executor('native')\n"
+        "cr.compile(lambda x: cr.exp(x))(cr.tensor([0.0, 1.0]))"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment(**place), check=True)
+    shown = cli("cache", "info", **place).stdout
+    assert "state    in use" in shown
+    assert f"folder   {tmp_path / 'kernels'}" in shown
+    kept = len(list((tmp_path / "kernels").glob("*.o")))
+    assert f"kernels  {kept}\n" in shown
+    asked = cli("cache", "clear", **place)  # there is nobody to answer
+    assert asked.returncode == 1
+    assert len(list((tmp_path / "kernels").glob("*.o"))) == kept
+    assert f"Removed {kept} kernels" in cli("cache", "clear", "--yes", **place).stdout
+    assert not list((tmp_path / "kernels").glob("*.o"))

@@ -49,6 +49,7 @@ def test_a_warm_start_writes_no_text(folder: Path) -> None:
     assert again() == 0
     if os.name == "posix":
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob("*")} == {0o600}
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "digest"])
@@ -88,6 +89,110 @@ def test_the_folder_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     kept = sorted(path.name for path in folder.glob("*.o"))
     assert kept == [f"entry{number}.o" for number in range(4, 8)]
     assert not list(folder.glob("*.part"))
+
+
+def test_what_was_read_lately_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "LIMIT_BYTES", 3200)
+    for number in range(3):
+        cache.store(f"entry{number}", bytes(1000))
+        os.utime(folder / f"entry{number}.o", (number, number))
+    assert cache.load("entry0") == bytes(1000)
+    cache.store("entry3", bytes(1000))
+    assert {path.stem for path in folder.glob("*.o")} == {"entry0", "entry2", "entry3"}
+
+
+def test_the_size_is_looked_at_first_and_then_now_and_then(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    monkeypatch.setattr(cache, "_files", lambda place, suffix: looks.append(suffix) or [])
+    monkeypatch.setattr(cache, "LIMIT_BYTES", 64 * 5000)
+    monkeypatch.setattr(cache, "_unchecked", None)
+    seen = []
+    for number in range(8):
+        cache.store(f"entry{number}", bytes(1000))
+        seen.append(looks.count(".o"))
+    assert seen == [1, 1, 1, 1, 1, 2, 2, 2]
+
+
+def test_what_a_killed_process_left_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_unchecked", None)
+    folder.mkdir()
+    for name, age in (("old", 7200), ("new", 0)):
+        path = folder / f"{name}.part"
+        path.write_bytes(b"")
+        os.utime(path, (path.stat().st_atime, path.stat().st_mtime - age))
+    cache.store("entry", b"object")
+    assert {path.name for path in folder.glob("*")} == {"entry.o", "new.part"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
+def test_a_folder_that_others_can_write_to_is_left_alone(folder: Path) -> None:
+    run_once()
+    folder.chmod(0o777)
+    kept = sorted(folder.glob("*"))
+    for path in kept:
+        path.unlink()
+    assert again() == 1
+    assert not list(folder.glob("*"))
+    folder.chmod(0o700)
+    cache.store("entry", b"object")
+    folder.chmod(0o770)
+    assert cache.load("entry") is None
+    assert cache.contents().state.startswith("not used: other users")
+
+
+def test_reading_survives_where_the_time_cannot_be_noted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "read-only")
+
+    cache.store("entry", b"object")
+    monkeypatch.setattr(cache.os, "utime", refuse)
+    assert cache.load("entry") == b"object"
+
+
+def test_contents_and_clear(folder: Path) -> None:
+    assert cache.contents() == cache.Contents(folder, 0, 0, cache.LIMIT_BYTES, "not made yet")
+    assert cache.clear() == (0, 0)
+    for name in "abc":
+        cache.store(name, bytes(68))
+    found = cache.contents()
+    assert (found.entries, found.nbytes, found.state) == (3, 300, "in use")
+    assert cache.clear() == (3, 0)
+    assert cache.contents().entries == 0
+
+
+def test_processes_that_store_load_and_forget_at_once(folder: Path) -> None:
+    """Each process reads what it finds, writes the same names, and the bound is far too small."""
+    program = """
+import hashlib, sys
+from chainrule.run.native import cache
+cache.LIMIT_BYTES = 20_000
+found = 0
+for turn in range(150):
+    number = (turn * 7 + int(sys.argv[1])) % 10
+    image = hashlib.sha256(bytes([number])).digest() * 100
+    got = cache.load(f"entry{number}")
+    assert got in (None, image)
+    found += got is not None
+    cache.store(f"entry{number}", image)
+print(found)
+"""
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(number)], stdout=subprocess.PIPE, text=True,
+            cwd=Path(__file__).resolve().parents[2],
+        )
+        for number in range(4)
+    ]  # fmt: skip
+    printed = [process.communicate(timeout=60)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * 4
+    assert all(int(found) > 0 for found in printed)
+    assert not list(folder.glob("*.part"))
+    cache.store("last", b"")
+    assert cache.contents().entries > 0
 
 
 def test_many_processes_share_a_folder(folder: Path) -> None:
