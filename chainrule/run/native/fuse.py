@@ -4,7 +4,9 @@ A group passes over the entries of one shape. It holds elementwise nodes of that
 maxima along its last axes, elementwise nodes on those, and perhaps the matrix product that all this
 follows. Nodes are looked at from the results backwards; a node joins a group that uses it, the one
 nearest to the inputs first, unless another group that uses it comes before that one: no group may
-wait for itself. The cut depends on the graph alone.
+wait for itself. At last, a value that is a few cheap ops away from one tensor in memory, such as a
+normalised activation, is computed again wherever it is wanted: that costs less than to store and to
+load it. The cut depends on the graph alone.
 """
 
 from __future__ import annotations
@@ -13,14 +15,13 @@ import math
 from dataclasses import dataclass, field
 
 from chainrule.core.graph import Graph, Node, Shape, TensorType
+from chainrule.run.native.again import LONGEST, compute_again
 from chainrule.run.native.kernels.rows import WAITING_COLS, WAITING_VALUES
 
 VIEWS = ("reshape", "permute", "broadcast_to", "slice", "flip")
 PRODUCTS = ("matmul", "convolution")
 LEAVES = ("input", "read", "constant", "iota")
 
-# A chain longer than this costs more to compile than it saves.
-_LONGEST = 64
 # A product is followed at once by what touches so few tensors of its size; for Adam's update, with
 # three to read and three to write, that still pays.
 _FEW = 7
@@ -116,6 +117,7 @@ class Fusion:
         self._folds: list[Group] = []
         results = {self.base(node) for node in graph.results}
         computed = [node for node in graph.nodes if self.is_computed(node)]
+        self.reads = frozenset(graph.reads.values())
         for node in computed:
             for child in node.inputs:
                 self.uses.setdefault(self.base(child), []).append(Use(node, child))
@@ -124,6 +126,8 @@ class Fusion:
                 self.picks.setdefault(node.inputs[0], []).append(node)
         for node in reversed(computed):
             self._place(node, node in results)
+        if fused:
+            compute_again(self, computed, results)
 
     def base(self, node: Node) -> Node:
         """The node whose entries a view shows."""
@@ -190,7 +194,7 @@ class Fusion:
         if node.op.elementwise and node.shape == ():
             highest = max((user.level for user in users), default=0)
             for group in self._scalars:  # numbers share a task, related or not
-                if group.level > highest and len(group.nodes) < _LONGEST:
+                if group.level > highest and len(group.nodes) < LONGEST:
                     group.nodes.append(node)
                     return group
         return self._shared_pass(node, users) if is_row_reduction(node) else None
@@ -211,7 +215,7 @@ class Fusion:
 
     def _joins(self, node: Node, uses: list[Use], group: Group) -> bool:
         """Add the node to a group that uses it, if it fits in."""
-        if len(group.nodes) >= _LONGEST or any(use.user is group.product for use in uses):
+        if len(group.nodes) >= LONGEST or any(use.user is group.product for use in uses):
             return False
         if node.op.name in PRODUCTS:
             return self._becomes_product(node, uses, group)
@@ -220,11 +224,7 @@ class Fusion:
                 return False
         elif not self._fits_row(node, uses, group):
             return False
-        if (
-            group.split is not None
-            and self._is_staged(group)
-            and len(group.nodes) >= WAITING_VALUES
-        ):
+        if group.split is not None and self.is_staged(group) and len(group.nodes) >= WAITING_VALUES:
             return False
         group.nodes.append(node)
         return True
@@ -283,7 +283,7 @@ class Fusion:
         group.split = split
         return True
 
-    def _is_staged(self, group: Group) -> bool:
+    def is_staged(self, group: Group) -> bool:
         """Whether a sum of the group is used in the group."""
         return any(
             self.of.get(use.user) is group

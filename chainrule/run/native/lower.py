@@ -394,7 +394,7 @@ class Chain:
         stored = lowering.fusion.stored
         computed = [*group.nodes, *([group.product] if group.product else [])]
         for node in computed:
-            if node in stored:
+            if node in stored and lowering.fusion.of[node] is group:
                 operand = self._operand(self._stretched(lowering.home(node), node))
                 self._stores.append((self._number[node], operand))
 

@@ -62,16 +62,17 @@ class _Scheduler:
         self.readers: dict[Variable, set[int]] = {}
         self.before: list[set[int]] = [set() for _ in self.items]
         self.checking: set[int] = set()
+        place = {node: i for i, node in enumerate(graph.nodes)}
         for i, group in enumerate(fusion.groups):
-            members = [*group.nodes, *([group.product] if group.product else [])]
-            for node in members:
+            members = {*group.nodes, *([group.product] if group.product else [])}
+            for node in sorted(members, key=place.__getitem__):
                 if checks(node):
                     self.checking.add(i)
                 for child in node.inputs:
                     base = fusion.base(child)
                     if base in reads:
                         self.readers.setdefault(reads[base], set()).add(i)
-                    elif base in fusion.of and fusion.of[base] is not group:
+                    elif base in fusion.of and base not in members and fusion.of[base] is not group:
                         self.before[i].add(self.number[id(fusion.of[base])])
         self.reads = reads
 
