@@ -2,8 +2,8 @@
 
 A graph is opened into primitives, cut into groups (``fuse``), put in order (``order``), and lowered
 to tasks (``lower``), whose kernels LLVM compiles (``kernels``, ``jit``). One native loop runs them
-(``runner``), on several threads (``team``). What has no kernel yet makes the whole graph run on the
-interpreter, which says so once.
+(``runner``), on several threads (``team``). Graphs with tensors of float64 run on the interpreter;
+so does what has no kernel, and a notice says so once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from chainrule.core.graph import Graph, caller
 from chainrule.errors import NoKernelWarning
 from chainrule.run import interpreter
 from chainrule.run.native.eager import LITTLE, SharedPlan, shared, work
-from chainrule.run.native.failures import NoKernelError
+from chainrule.run.native.failures import NoKernelError, WideError
 from chainrule.run.native.fuse import VIEWS
 from chainrule.run.native.plan import Plan
 
@@ -33,7 +33,7 @@ def prepare(graph: Graph) -> Plan | interpreter.Plan:
     try:
         return Plan(graph)
     except NoKernelError as error:
-        _say(str(error))
+        _say(error)
         return interpreter.prepare(graph)
 
 
@@ -44,12 +44,13 @@ def prepare_once(graph: Graph) -> SharedPlan | interpreter.Plan:
     try:
         return shared(graph)
     except NoKernelError as error:
-        _say(str(error))
+        _say(error)
         return interpreter.prepare(graph)
 
 
-def _say(op: str) -> None:
-    """The notice, once per op."""
-    if op not in _said:
+def _say(error: NoKernelError) -> None:
+    """The notice, once per op; float64 runs on the interpreter by design, and needs none."""
+    op = str(error)
+    if op not in _said and not isinstance(error, WideError):
         _said.add(op)
         warnings.warn(NoKernelWarning(op=op).at("", caller()), stacklevel=3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from chainrule.core.dtype import DTYPES, DType
-from chainrule.run.native import division, vmath
+from chainrule.run.native import division, powers, vmath
 from chainrule.run.native.ir import Value, is_float
 
 Emit = Callable[..., Value]
@@ -95,6 +95,10 @@ def _int_sign(x: Value) -> Value:
     return x.fn.select(x.compare("sgt", 0), x.fn.value(1, x.type), low)
 
 
+def _uint_sign(x: Value) -> Value:
+    return x.fn.select(x.compare("ne", 0), x.fn.value(1, x.type), 0)
+
+
 def _int_abs(x: Value) -> Value:
     return x.fn.select(x.compare("slt", 0), -x, x)
 
@@ -157,14 +161,15 @@ _rows(
     floor=_rounded("floor"), ceil=_rounded("ceil"), round=_rounded("rint"),
 )  # fmt: skip
 _rows(
-    ("double",), exp=vmath.exp64, log=vmath.log64, sin=vmath.sin64, cos=vmath.cos64,
+    ("double",), floor=_rounded("floor"), ceil=_rounded("ceil"), round=_rounded("rint"),
+    exp=vmath.exp64, log=vmath.log64, sin=vmath.sin64, cos=vmath.cos64,
     tanh=vmath.tanh64, pow=vmath.power64,
 )  # fmt: skip
 _rows((*_WHOLE, "bool"), equal=_compare("eq"), not_equal=_compare("ne"))
 _rows(("int",), less=_compare("slt"), less_equal=_compare("sle"), sign=_int_sign, abs=_int_abs)
 _rows(("int",), maximum=_pick("sgt"), minimum=_pick("slt"))
 _rows(("uint", "bool"), less=_compare("ult"), less_equal=_compare("ule"))
-_rows(("uint",), maximum=_pick("ugt"), minimum=_pick("ult"), abs=lambda x: x)
+_rows(("uint",), maximum=_pick("ugt"), minimum=_pick("ult"), abs=lambda x: x, sign=_uint_sign)
 _rows(("bool",), add=_or, mul=_and, maximum=_or, minimum=_and)
 _rows(("bool",), logical_and=_and, logical_or=_or, logical_xor=lambda a, b: a ^ b, logical_not=_not)
 
@@ -175,6 +180,8 @@ _rows(("int",), floor_divide=lambda a, b: division.whole(a, b, True)[0])
 _rows(("int",), remainder=lambda a, b: division.whole(a, b, True)[1])
 _rows(("uint",), floor_divide=lambda a, b: division.whole(a, b, False)[0])
 _rows(("uint",), remainder=lambda a, b: division.whole(a, b, False)[1])
+_rows(("int",), pow=lambda a, b: powers.whole(a, b, True))
+_rows(("uint",), pow=lambda a, b: powers.whole(a, b, False))
 
 
 def _cast(x: Value, source: str, target: str) -> Value:

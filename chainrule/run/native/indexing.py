@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chainrule.core.dtype import float64, int64
 from chainrule.core.graph import Node, Shape, TensorType
 from chainrule.run.native.elementwise import IN_MEMORY
-from chainrule.run.native.failures import NoKernelError
+from chainrule.run.native.failures import NoKernelError, WideError
 from chainrule.run.native.kernels.index import COLUMNS_PER_TILE, IndexSpec
 from chainrule.run.native.kernels.randomness import BLOCKS_PER_TILE, RandomSpec
 from chainrule.run.native.task import task
@@ -117,7 +117,7 @@ def _gather_add(lowering: Lowering, node: Node) -> None:
 
 def _random(lowering: Lowering, node: Node) -> None:
     if node.dtype == float64:
-        raise NoKernelError("random numbers of float64")
+        raise WideError("random numbers of float64")
     seed, base = (lowering.packed(child) for child in node.inputs)
     if seed.dtype != int64 or base.dtype != int64:
         raise NoKernelError(f"a random seed of {seed.dtype}")

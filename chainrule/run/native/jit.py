@@ -27,13 +27,16 @@ def emitters() -> Mapping[str, Emitter]:
     from chainrule.run.native import runner
     from chainrule.run.native.kernels import (
         attention,
+        bins,
         columns,
         convolution,
+        cumulative,
         gemm,
         index,
         pooling,
         randomness,
         rows,
+        sorting,
         wide_convolution,
     )
 
@@ -41,7 +44,8 @@ def emitters() -> Mapping[str, Emitter]:
         rows.rows, columns.columns, columns.argmax, gemm.gemm, gemm.pack_a, gemm.pack_b, index.take,
         index.scatter, index.gather, index.gather_add, randomness.random, attention.attention,
         attention.attention_gradient, convolution.convolution, convolution.pack_weights,
-        wide_convolution.wide_convolution, pooling.max_pool, pooling.max_unpool, runner.runner,
+        wide_convolution.wide_convolution, pooling.max_pool, pooling.max_unpool, bins.max_bins,
+        sorting.sort, cumulative.cumsum, runner.runner,
     )  # fmt: skip
     return {emit.__name__: emit for emit in found}
 

@@ -22,6 +22,7 @@ from chainrule.run.native.indexing import INDEXING
 from chainrule.run.native.kernels.columns import WIDTH, ArgmaxSpec, ColumnsSpec
 from chainrule.run.native.kernels.rows import RowsSpec
 from chainrule.run.native.loops import LOOPS
+from chainrule.run.native.ordering import ORDERING
 from chainrule.run.native.parts import COLUMN_PART, column_parts, fold_rows, is_long
 from chainrule.run.native.placing import GAP, parts_of, with_gaps
 from chainrule.run.native.pools import POOLING
@@ -62,7 +63,7 @@ class Lowering:
             "sum": self._fold, "amax": self._fold, "argmax": self._argmax,
             "concatenate": self._concatenate, "pad": self._pad,
         }  # fmt: skip
-        for name, make in {**INDEXING, **LOOPS, **ATTENTION, **POOLING}.items():
+        for name, make in {**INDEXING, **LOOPS, **ATTENTION, **ORDERING, **POOLING}.items():
             self._singles[name] = partial(make, self)
 
     # ------------------------------------------------------------------ where values are

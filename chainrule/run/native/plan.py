@@ -16,7 +16,7 @@ from chainrule.core.simplify import simplify
 from chainrule.core.subgraph import subgraphs
 from chainrule.run.native import runner as words
 from chainrule.run.native.attention import attended
-from chainrule.run.native.failures import NoKernelError
+from chainrule.run.native.failures import NoKernelError, WideError
 from chainrule.run.native.flatten import flattened
 from chainrule.run.native.fuse import Fusion, Group
 from chainrule.run.native.jit import Library
@@ -283,6 +283,6 @@ def _check_types(graph: Graph) -> None:
     """Numbers of float64 are computed here, tensors of it are not (decision 14)."""
     for node in graph.nodes:
         if isinstance(node.type, TensorType) and node.dtype == float64 and node.size != 1:
-            raise NoKernelError("float64")
+            raise WideError("float64")
         for inner in subgraphs(node):
             _check_types(inner)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from chainrule.core.dtype import float32
 from chainrule.core.graph import Node, TensorType
-from chainrule.run.native.failures import NoKernelError
 from chainrule.run.native.indexing import INDEXING
 from chainrule.run.native.kernels.convolution import ROOM
 from chainrule.run.native.kernels.pooling import PoolSpec
 from chainrule.run.native.kernels.windows import Axis, Slab
+from chainrule.run.native.ordering import max_bins, strided_windows
 from chainrule.run.native.task import task
 
 if TYPE_CHECKING:
@@ -24,14 +24,19 @@ _TILE = 1 << 14
 _COPY = 1 << 15
 
 
+def _has_vectors(node: Node) -> bool:
+    """Whether there are one or two spatial axes, and a row of windows goes into a copy."""
+    if len(node.attrs["kernel"]) > 2 or node.inputs[0].dtype != float32:
+        return False
+    return Slab(*_axes(node), 1).size <= ROOM
+
+
 def _axes(node: Node) -> tuple[Axis, Axis]:
     """The two spatial axes of a max pooling; a single one stands in a row."""
     (x,) = node.inputs
     assert not isinstance(node.type, TensorType)
     at, shape = node.attrs, node.type[0].shape
     rank = len(at["kernel"])
-    if x.dtype != float32 or rank > 2:
-        raise NoKernelError(f"max_pool of {x.dtype} with {rank} spatial axes")
     found = [
         Axis(
             x.shape[2 + i], at["kernel"][i], at["stride"][i], at["low"][i], at["dilation"][i], 1,
@@ -48,13 +53,14 @@ def _spec(lowering: Lowering, node: Node, places: bool) -> PoolSpec:
     strip = rows.positions
     while strip > 1 and Slab(rows, columns, strip).size > _COPY:
         strip = -(-strip // 2)
-    if Slab(rows, columns, strip).size > ROOM:
-        raise NoKernelError(f"max_pool of rows of {columns.length} entries")
     planes = max(1, _TILE // max(rows.length * columns.length, 1))
     return PoolSpec(rows, columns, strip, planes, places, lowering.target.lanes)
 
 
 def _max_pool(lowering: Lowering, node: Node) -> None:
+    if not _has_vectors(node):
+        max_bins(lowering, node, *strided_windows(node))
+        return
     assert not isinstance(node.type, TensorType)
     picks = {each.attrs["index"]: each for each in lowering.fusion.picks.get(node, ())}
     spec = _spec(lowering, node, 1 in picks)
@@ -92,6 +98,8 @@ def _pooling(lowering: Lowering, node: Node) -> Node | None:
     if picked.op.name != "pick" or picked.inputs[0].op.name != "max_pool":
         return None
     pooling = picked.inputs[0]
+    if not _has_vectors(pooling):
+        return None
     x = pooling.inputs[0]
     shape = (*x.shape[:2], math.prod(x.shape[2:]))
     if picked.attrs["index"] != 1 or g.dtype != float32 or not index.size:

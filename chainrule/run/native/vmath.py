@@ -36,8 +36,10 @@ def absolute(x: Value) -> Value:
 
 
 def with_sign(size: Value, x: Value) -> Value:
-    """``size``, which is not negative, with the sign of ``x``; float32."""
-    return (size.bits("i32") | (x.bits("i32") & -0x80000000)).bits("float")
+    """``size``, which is not negative, with the sign of ``x``."""
+    element = element_of(x.type)
+    whole, top = ("i32", -(1 << 31)) if element == "float" else ("i64", -(1 << 63))
+    return (size.bits(whole) | (x.bits(whole) & top)).bits(element)
 
 
 def is_nan(x: Value) -> Value:
@@ -421,17 +423,18 @@ def nearest(y: Value) -> Value:
 
 
 def rounded(x: Value, how: str) -> Value:
-    """``floor``, ``ceil`` or ``rint`` of float32."""
-    fn = x.fn
+    """``floor``, ``ceil`` or ``rint``."""
+    fn, element = x.fn, element_of(x.type)
     if fn.module.has_rounding:
         return fn.intrinsic(how, x)
-    big = absolute(x).compare("uge", 8388608.0)  # such numbers are whole already, or NaN
+    limit, whole = (2.0**23, "i32") if element == "float" else (2.0**52, "i64")
+    big = absolute(x).compare("uge", limit)  # such numbers are whole already, or NaN
     small = fn.select(big, 0.0, x)
     if how == "rint":
-        # adding 1.5 2^23 rounds to the nearest whole number, ties to even
-        y = (small + 12582912.0) - 12582912.0
+        # adding 1.5 2^23 (1.5 2^52) rounds to the nearest whole number, ties to even
+        y = (small + 1.5 * limit) - 1.5 * limit
     else:
-        y = small.convert("fptosi", "i32").convert("sitofp", "float")
+        y = small.convert("fptosi", whole).convert("sitofp", element)
         off = y.compare("ogt", small) if how == "floor" else y.compare("olt", small)
         y = fn.select(off, y - 1.0 if how == "floor" else y + 1.0, y)
     return fn.select(big, x, with_sign(absolute(y), x))
