@@ -12,22 +12,19 @@ means that other programs were busy, and the figures say little.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
+from common import Array, interval
+from peak import peak_flops
 from workloads import WORKLOADS, Workload, chainrule_step, torch_step
 
 import chainrule as cr
-from chainrule.run.native import jit
-from chainrule.run.native.ir import Function, Module, Value, vector
 from chainrule.run.native.target import host
 from chainrule.run.native.team import team
 
-Array = np.ndarray[Any, Any]
 OURS = "chainrule"
 
 
@@ -62,45 +59,6 @@ def measure(
             busy[name] += time.process_time() - cpu
     found = {name: np.array(each) for name, each in times.items()}
     return found, {name: busy[name] / (found[name].sum() * counts[name]) for name in candidates}
-
-
-def interval(ratios: Array) -> tuple[float, float]:
-    """Where 90% of the medians of resampled rounds lie."""
-    rng = np.random.default_rng(0)
-    medians = np.median(rng.choice(ratios, (2000, len(ratios))), axis=1)
-    low, high = np.quantile(medians, [0.05, 0.95])
-    return float(low), float(high)
-
-
-def peak_flops() -> float:
-    """Products and sums per second of one core that does nothing else: the best of many tries."""
-    target = host()
-    module = Module(target.has_fma, target.has_rounding)
-    fn = Function(module, "peak", [("i64", "count"), ("ptr", "out")])
-    count, out = fn.args
-    type = vector(target.lanes, "float")
-    chains = target.blocks[0] * target.panel
-    factor = out.load(type)
-
-    def body(_: Value, *sums: Value) -> list[Value]:
-        return [fn.fma(factor, factor, total) for total in sums]
-
-    for i, total in enumerate(fn.loop(0, count, 1, [fn.value(0.0, type)] * chains, body)):
-        out.store(total, i * target.lanes)
-    fn.ret()
-    import llvmlite.binding as llvm
-
-    image = jit.compile_object(module.text(), target)
-    builder = llvm.JITLibraryBuilder().add_object_img(image).export_symbol("peak")
-    library = builder.link(jit._linker(), "peak")
-    run = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(library["peak"])
-    memory = np.ones(chains * target.lanes, np.float32)
-    steps, best = 20_000, float("inf")
-    for _ in range(200):
-        start = time.perf_counter()
-        run(steps, memory.ctypes.data)
-        best = min(best, time.perf_counter() - start)
-    return 2.0 * steps * chains * target.lanes / best
 
 
 def compare(workload: Workload, threads: int, rounds: int, peak: float) -> list[str]:

@@ -34,8 +34,8 @@ class Workload:
         data: a batch: inputs, and the class at every position.
         flops: products and sums of the matrix products of a step.
         optimizer, options: its class and its arguments.
-    loss: name of the loss, a function of scores and classes.
-    is_random: it draws random numbers, so that losses differ between libraries.
+        loss: name of the loss, a function of scores and classes.
+        is_random: it draws random numbers, so that losses differ between libraries.
     """
 
     name: str
@@ -74,22 +74,43 @@ def chainrule_step(workload: Workload) -> Step:
     return lambda: compiled(inputs, classes).item()
 
 
-def torch_step(workload: Workload, fused: bool, channels_last: bool = False) -> Step:
+def start_of(workload: Workload) -> dict[str, Array]:
+    """The weights that every library begins with, by name and in PyTorch's layout."""
+    import chainrule as cr
+    from chainrule import nn
+
+    cr.manual_seed(0)
+    return {name: x.numpy() for name, x in workload.model(nn).state_dict().items()}
+
+
+def torch_model(workload: Workload, start: Mapping[str, Array] | None = None) -> Any:
+    """The network in PyTorch, from these weights."""
+    import torch
+
+    start = start_of(workload) if start is None else start
+    model = workload.model(torch.nn)
+    model.load_state_dict({name: torch.tensor(array) for name, array in start.items()})
+    return model
+
+
+def torch_step(
+    workload: Workload,
+    fused: bool,
+    channels_last: bool = False,
+    compiled: bool = False,
+    start: Mapping[str, Array] | None = None,
+) -> Step:
     """The step in PyTorch, eager, from the same weights.
 
     Args:
         fused: take the fused optimizer.
         channels_last: images and weights lie with their channels innermost.
+        compiled: the network goes through ``torch.compile``.
+        start: the weights, where chainrule is not to be loaded for them.
     """
     import torch
 
-    import chainrule as cr
-    from chainrule import nn
-
-    cr.manual_seed(0)
-    start = {name: x.numpy() for name, x in workload.model(nn).state_dict().items()}
-    model = workload.model(torch.nn)
-    model.load_state_dict({name: torch.tensor(array) for name, array in start.items()})
+    model = torch_model(workload, start)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
     make = getattr(torch.optim, workload.optimizer)
@@ -97,10 +118,12 @@ def torch_step(workload: Workload, fused: bool, channels_last: bool = False) -> 
     inputs, classes = map(torch.from_numpy, workload.data())
     if channels_last:
         inputs = inputs.to(memory_format=torch.channels_last)
+    network = torch.compile(model) if compiled else model
 
     def step() -> float:
         optimizer.zero_grad()
-        loss = getattr(torch.nn.functional, workload.loss)(workload.scores(model(inputs)), classes)
+        outputs = workload.scores(network(inputs))
+        loss = getattr(torch.nn.functional, workload.loss)(outputs, classes)
         loss.backward()
         optimizer.step()
         return float(loss.item())
