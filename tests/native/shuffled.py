@@ -21,16 +21,19 @@ class ShuffledRun:
 
     def __init__(self, plan: Plan, seed: int) -> None:
         self.plan, self.rng = plan, np.random.default_rng(seed)
-        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, ctypes.c_int64, ctypes.c_void_p)
-        self.kernels = [
-            kind(plan._library.addresses[task.spec, ""]) if isinstance(task, Task) else None
-            for task in plan.tasks
-        ]
-        self.table = plan._table.reshape(-1, words.TASK_WORDS)
         self.scratch = [np.full(SCRATCH_BYTES, fill, np.uint8) for fill in (0, 255, 127)]
 
     def __call__(self, head: int) -> int:
-        self._section(0, len(self.plan.tasks))
+        plan = self.plan
+        (table,) = (each for each in (plan._table, plan._first_table) if each.address == head)
+        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, ctypes.c_int64, ctypes.c_void_p)
+        self.tasks = table.tasks
+        self.kernels = [
+            kind(plan._library.addresses[task.spec, ""]) if isinstance(task, Task) else None
+            for task in table.tasks
+        ]
+        self.table = table.entries.reshape(-1, words.TASK_WORDS)
+        self._section(0, len(table.tasks))
         return 0
 
     def _section(self, first: int, last: int) -> None:
@@ -39,7 +42,7 @@ class ShuffledRun:
         ends: dict[int, int] = {}
         index = first
         while index < last:
-            entry = self.plan.tasks[index]
+            entry = self.tasks[index]
             if isinstance(entry, Loop):
                 left[index], ends[index] = [0], index + 1 + entry.tiles
                 index = ends[index]
@@ -50,7 +53,7 @@ class ShuffledRun:
             loops = [i for i in ends if left[i]]
             ready = [
                 i for i, tiles in left.items()
-                if tiles and not any(left[need] for need in self.plan.tasks[i].needs)
+                if tiles and not any(left[need] for need in self.tasks[i].needs)
                 and (not loops or i <= loops[0])
             ]  # fmt: skip
             index = int(self.rng.choice(ready))
@@ -68,11 +71,11 @@ class ShuffledRun:
         kernel(address(self.plan._slots), args, tile, scratch.ctypes.data)
 
     def _loop(self, index: int, end: int) -> None:
-        loop, slots = self.plan.tasks[index], self.plan._slots
+        loop, slots = self.tasks[index], self.plan._slots
         assert isinstance(loop, Loop)
         for lap in range(loop.laps):
             for cursor in loop.cursors:
                 base, offset = cursor.base, cursor.offset
-                start = slots[0] + base.offset if base.slot is None else slots[base.slot]
+                start = slots[base.slot or 0] + base.offset
                 slots[cursor.moving.slot] = start + offset + (lap & cursor.mask) * cursor.stride
             self._section(index + 1, end)

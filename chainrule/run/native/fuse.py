@@ -12,6 +12,7 @@ load it. The cut depends on the graph alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from chainrule.core.graph import Graph, Node, Shape, TensorType
@@ -105,8 +106,11 @@ class Fusion:
         picks: the results of nodes that have several.
     """
 
-    def __init__(self, graph: Graph, fused: bool = True) -> None:
-        self.fused = fused
+    def __init__(
+        self, graph: Graph, fused: bool = True, settled: Collection[Node] = frozenset()
+    ) -> None:
+        """What is ``settled`` shares no group with what is not: it need not run every time."""
+        self.fused, self._settled = fused, settled
         self._given = {*graph.inputs, *graph.reads.values()}
         self.groups: list[Group] = []
         self.of: dict[Node, Group] = {}
@@ -188,21 +192,34 @@ class Fusion:
             if not group.is_chain or any(group.waits_for(other) for other in others):
                 continue
             inside = [use for use in uses if self.of[use.user] is group]
+            if not self._is_alike(node, group):
+                continue
             if self._joins(node, inside, group):
                 group.lift(1 + max((other.level for other in others), default=0))
                 return group
         if node.op.elementwise and node.shape == ():
             highest = max((user.level for user in users), default=0)
             for group in self._scalars:  # numbers share a task, related or not
-                if group.level > highest and len(group.nodes) < LONGEST:
+                alike = self._is_alike(node, group)
+                if alike and group.level > highest and len(group.nodes) < LONGEST:
                     group.nodes.append(node)
                     return group
         return self._shared_pass(node, users) if is_row_reduction(node) else None
 
+    def _is_alike(self, node: Node, group: Group) -> bool:
+        """Whether both are settled, or neither."""
+        member = group.product or group.nodes[0]
+        return (node in self._settled) == (member in self._settled)
+
     def _shared_pass(self, node: Node, users: list[Group]) -> Group | None:
         """A group of other sums that passes over the same values."""
         for group in reversed(self._folds):
-            if group in users or group.product is not None or len(group.nodes) >= WAITING_VALUES:
+            if (
+                not self._is_alike(node, group)
+                or group in users
+                or group.product is not None
+                or len(group.nodes) >= WAITING_VALUES
+            ):
                 continue
             if group.shape != node.inputs[0].shape or group.split != node.attrs["dims"][0]:
                 continue

@@ -8,14 +8,13 @@ constants of the loop alone is computed once, before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chainrule.core.graph import Graph, Node, TensorType
 from chainrule.core.subgraph import Subgraph
 from chainrule.run.native.fuse import Fusion, Group
 from chainrule.run.native.order import scheduled
-from chainrule.run.native.task import Cursor, Entry, Loop
+from chainrule.run.native.task import Cursor, Entry, Loop, split
 from chainrule.run.native.views import Buffer, View
 
 if TYPE_CHECKING:
@@ -161,31 +160,12 @@ class _Scan:
             else:
                 assert item.output is not None
                 inner.copy(inner.view(item.source), self.targets[item.output][1])
-        return _split([task for task in inner.tasks if task.tiles], fixed)
+        return split([task for task in inner.tasks if task.tiles], fixed)
 
 
 def _only(stack: View) -> View:
     """The one slice of a stack."""
     return View(stack.buffer, stack.dtype, stack.shape[1:], stack.strides[1:], stack.offset)
-
-
-def _split(tasks: Sequence[Entry], fixed: set[Buffer]) -> tuple[list[Entry], list[Entry]]:
-    """Tasks whose results stay the same while the fixed buffers do, and the others."""
-    known = set(fixed)
-    writers: dict[Buffer, int] = {}
-    for each in tasks:
-        for buffer in each.writes:
-            writers[buffer] = writers.get(buffer, 0) + 1
-    once: list[Entry] = []
-    rest: list[Entry] = []
-    for each in tasks:
-        is_same = known.issuperset(each.reads) and not each.checks
-        if is_same and all(b.slot is None and writers[b] == 1 for b in each.writes):
-            once.append(each)
-            known.update(each.writes)
-        else:
-            rest.append(each)
-    return once, rest
 
 
 LOOPS = {"scan": scan}

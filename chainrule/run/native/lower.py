@@ -43,8 +43,9 @@ class Lowering:
         tasks: them, in order.
         constants: arrays that the plan holds, and the buffers they are in.
         errors: the buffer of the run's error flag.
-        fixed: in the body of a loop, the buffers that stay the same.
-        packings: left operands of products as they were packed.
+        fixed: in the body of a loop, the buffers that stay the same; in inference, those that do
+            while the variables do.
+        packings: operands of products as they were packed.
         states: nodes that write over a variable; nothing may be there before they run.
     """
 
@@ -52,6 +53,7 @@ class Lowering:
         self.fusion, self.target, self.errors = fusion, target, errors
         self.tasks: list[Entry] = []
         self.fixed: set[Buffer] = set()
+        self._derived: tuple[int, set[Buffer]] = (0, set())
         self.packings: dict[tuple[View, str], View] = {}
         self.states: set[Node] = set()
         self._part_of = parts_of(graph, fusion)
@@ -149,7 +151,19 @@ class Lowering:
         """An array that the plan holds."""
         buffer = Buffer(array.nbytes, slot=-1)
         self.constants.append((array, buffer))
+        self.fixed.add(buffer)
         return contiguous(buffer, TensorType(array.shape, array.dtype))
+
+    def stays(self, buffer: Buffer) -> bool:
+        """Whether the buffer is fixed, or follows from what is fixed."""
+        count, derived = self._derived
+        for each in self.tasks[count:]:
+            if not each.checks and all(b in self.fixed or b in derived for b in each.reads):
+                derived.update(each.writes)
+            else:
+                derived.difference_update(each.writes)
+        self._derived = len(self.tasks), derived
+        return buffer in self.fixed or buffer in derived
 
     def gathered(self, x: View) -> View:
         """A copy in row-major order."""

@@ -1,4 +1,9 @@
-"""A graph made ready: a table of tasks, the memory they share, and one native call that runs it."""
+"""A graph made ready: a table of tasks, the memory they share, and one native call that runs it.
+
+A graph that writes no variable is inference: there, what follows from variables alone is computed
+when one of them has changed, by a table of its own, and kept (``prologue``). That holds for packed
+weights above all; normalisation is folded into them (``inference``).
+"""
 
 from __future__ import annotations
 
@@ -19,18 +24,22 @@ from chainrule.run.native.attention import attended
 from chainrule.run.native.failures import NoKernelError, WideError
 from chainrule.run.native.flatten import flattened
 from chainrule.run.native.fuse import Fusion, Group
+from chainrule.run.native.inference import folded, settled
 from chainrule.run.native.jit import Library
 from chainrule.run.native.lower import Lowering
 from chainrule.run.native.order import Copy, scheduled
 from chainrule.run.native.pads import joined
 from chainrule.run.native.planes import planed
 from chainrule.run.native.target import host
-from chainrule.run.native.task import Entry, Loop, Task, entries, link, place
+from chainrule.run.native.task import Entry, Loop, Task, entries, keep, link, place, split
 from chainrule.run.native.team import team
 from chainrule.run.native.views import Buffer, View, contiguous
 from chainrule.run.native.whole import summed
 
-_ARENA, _ERRORS = 0, 1
+# The first places in the table of addresses.
+_ARENA, _ERRORS, _KEPT, _FIRST_INPUT = range(4)
+# Versions that no variable has: the prologue has not run.
+_UNKNOWN = [-1]
 
 
 class Plan:
@@ -39,13 +48,18 @@ class Plan:
     Attributes:
         graph: what it runs.
         tasks: the table, in order; a loop is followed by its body.
+        prologue: the table of what is run when variables have changed; empty for training.
         memory: bytes of the arena.
+        kept: bytes of what the prologue leaves for the tasks.
     """
 
     def __init__(self, graph: Graph, fused: bool = True) -> None:
         """``fused=False`` gives every node a task of its own; the bits are the same."""
         self.graph = graph
-        opened = simplify(flattened(joined(attended(summed(planed(simplify(expand(graph))))))))
+        opened = simplify(expand(graph))
+        if not graph.writes:
+            opened = folded(opened)
+        opened = simplify(flattened(joined(attended(summed(planed(opened))))))
         _check_types(opened)
         self._lay_out(opened, fused)
         self._fill_tables()
@@ -58,18 +72,20 @@ class Plan:
         self._reads = list(graph.reads)
         self._writes = list(graph.writes)
         cells = {variable: object() for variable in (*self._reads, *self._writes)}
-        slot = 2
+        slot = _FIRST_INPUT
         errors = Buffer(8, _ERRORS)
-        fusion = Fusion(graph, fused)
+        fusion = Fusion(graph, fused, frozenset() if graph.writes else settled(graph))
         schedule = scheduled(graph, fusion)
         lowering = Lowering(graph, fusion, host(), errors)
-        self._first_input = slot
         for node in graph.inputs:
             lowering.put(node, Buffer(_nbytes(node), slot))
             slot += 1
         self._first_read = slot
         for variable, node in graph.reads.items():
-            lowering.put(node, Buffer(_nbytes(node), slot, cells[variable]))
+            buffer = Buffer(_nbytes(node), slot, cells[variable])
+            lowering.put(node, buffer)
+            if not graph.writes:
+                lowering.fixed.add(buffer)
             slot += 1
         self._first_output = slot
         outputs = [Buffer(_nbytes(node), slot + i) for i, node in enumerate(graph.outputs)]
@@ -102,8 +118,12 @@ class Plan:
             slot += 1
         self._first_cursor = slot
         made = [task for task in lowering.tasks if task.tiles]
-        self.tasks = list(entries(made))
-        for loop in self.tasks:
+        first: list[Entry] = []
+        if not graph.writes:
+            first, made = split(made, lowering.fixed)
+        self.kept = keep(first, made, _KEPT)
+        self.tasks, self.prologue = list(entries(made)), list(entries(first))
+        for loop in (*self.prologue, *self.tasks):
             for cursor in loop.cursors if isinstance(loop, Loop) else ():
                 cursor.moving.slot = slot
                 slot += 1
@@ -112,54 +132,34 @@ class Plan:
         places = {id(buffer) for buffer in written.values()}
         for task in made:
             task.guarded = any(id(buffer) in places for buffer in task.writes)
-        self.memory = place(made)
+        self.memory = max(place(first), place(made))
+        link(first)
         link(made)
         self._slots = aligned((slot,), np.dtype(np.int64))
 
     def _fill_tables(self) -> None:
         """What the runner reads, in memory."""
-        self._library = Library([task.spec for task in self.tasks if isinstance(task, Task)])
+        every = [*self.prologue, *self.tasks]
+        self._library = Library([task.spec for task in every if isinstance(task, Task)])
         self._arena = aligned((self.memory,), np.dtype(np.uint8))
         self._errors = aligned((8,), np.dtype(np.int64))
+        self._results = aligned((self.kept,), np.dtype(np.uint8))
         self._slots[_ARENA], self._slots[_ERRORS] = address(self._arena), address(self._errors)
+        self._slots[_KEPT] = address(self._results)
         for array, number in zip(
             self._constants, range(self._first_cursor - len(self._constants), self._first_cursor),
             strict=True,
         ):  # fmt: skip
             self._slots[number] = address(array)
-        args: list[int] = []
-        starts = []
-        for task in self.tasks:
-            starts.append(len(args))
-            args += _arguments(task)
-        needs = [len(args)]
-        for task in self.tasks:
-            args += task.needs
-            needs.append(len(args))
-        self._args = np.array([*args, 0], np.int64)
-        start = address(self._args)
-        count = len(self.tasks)
-        self._table = aligned((max(count, 1) * words.TASK_WORDS,), np.dtype(np.int64))
-        self._progress = aligned((max(count, 1) * words.PROGRESS_WORDS,), np.dtype(np.int64))
-        for i, task in enumerate(self.tasks):
-            entry = self._table[i * words.TASK_WORDS :]
-            if isinstance(task, Task):
-                entry[words.KERNEL] = self._library.addresses[task.spec, ""]
-            entry[words.ARGS] = start + 8 * starts[i]
-            entry[words.TILES] = task.tiles
-            entry[words.GUARDED] = task.guarded
-            entry[words.NEEDS] = len(task.needs)
-            entry[words.NEEDED] = start + 8 * needs[i]
-        self._head = aligned((words.HEAD_WORDS,), np.dtype(np.int64))
-        self._head[words.TASKS] = count
-        self._head[words.TABLE] = address(self._table)
-        self._head[words.PROGRESS] = address(self._progress)
-        self._head[words.SLOTS] = address(self._slots)
-        self._head[words.ERRORS] = address(self._errors)
-        if len(self._slots) > self._first_cursor:
-            self._head[words.PRIVATE] = len(self._slots)
-        self.head = address(self._head)
+        private = len(self._slots) > self._first_cursor
+        tables = (
+            Table(tasks, self._library, self._slots, self._errors, private)
+            for tasks in (self.tasks, self.prologue)
+        )
+        self._table, self._first_table = tables
+        self.head = self._table.address
         self._bound: list[Array | None] = [None] * len(self._slots)
+        self._versions: list[int] | None = _UNKNOWN  # that the prologue saw; None: arrays
 
     # ------------------------------------------------------------------ running
 
@@ -176,10 +176,14 @@ class Plan:
         given = dict(zip(self.graph.reads, variables, strict=True))
         with self._lock:
             written = [np.empty(v.type.shape, v.type.dtype) for v in self._writes]
+            changed = self._versions is not None
             for i, variable in enumerate(self._reads):
-                self._bind(self._first_read + i, np.ascontiguousarray(given[variable]))
+                array = np.ascontiguousarray(given[variable])
+                changed |= self._bind(self._first_read + i, array) or array.flags.writeable
             for i, array in enumerate(written):
                 self._bind(self._first_write + i, array)
+            if changed:
+                self._begin(None)
             return self._run(inputs, lambda: variables) + written
 
     def update(self, inputs: Sequence[Array]) -> list[Array]:
@@ -189,30 +193,51 @@ class Plan:
             The outputs. After an error no variable has changed.
         """
         with self._lock:
+            if not self._writes:
+                self._look()
+                return self._run(inputs, self._values)
             buffers = {variable: variable.own() for variable in self._writes}
             for i, variable in enumerate(self._reads):
                 array = buffers.get(variable)
                 self._bind(self._first_read + i, variable.peek() if array is None else array)
             for i, array in enumerate(buffers.values()):
                 self._bind(self._first_write + i, array)
-            outputs = self._run(inputs, lambda: [v.value for v in self.graph.reads])
+            outputs = self._run(inputs, self._values)
             for variable in self._writes:
                 variable.version += 1
             return outputs
 
+    def _look(self) -> None:
+        """Inference: bind variables and run the prologue, if one of them has changed."""
+        versions = [variable.version for variable in self._reads]
+        if versions != self._versions:
+            for i, variable in enumerate(self._reads):
+                self._bind(self._first_read + i, variable.peek())
+            self._begin(versions)
+
+    def _begin(self, versions: list[int] | None) -> None:
+        """Compute what follows from the variables alone; they have these versions, if known."""
+        self._versions = _UNKNOWN
+        if self.prologue:
+            team.run(self._first_table.address)
+        self._versions = versions
+
+    def _values(self) -> list[Array]:
+        return [variable.value for variable in self.graph.reads]
+
     def interrupt(self) -> None:
         """Let the run that is under way write no state, if it has not begun to; for any thread."""
-        self._head[words.INTERRUPT] = 1
+        self._table.head[words.INTERRUPT] = 1
 
     def _run(self, inputs: Sequence[Array], variables: Any) -> list[Array]:
         outputs = [np.empty(node.shape, node.dtype) for node in self.graph.outputs]
         for i, array in enumerate(inputs):
-            self._bind(self._first_input + i, np.ascontiguousarray(array))
+            self._bind(_FIRST_INPUT + i, np.ascontiguousarray(array))
         for i, array in enumerate(outputs):
             self._bind(self._first_output + i, array)
         self._errors[0] = 0
         failed = team.run(self.head)
-        for i in range(self._first_input, self._first_read):
+        for i in range(_FIRST_INPUT, self._first_read):
             self._bound[i] = None  # data belongs to the caller
         for i in range(self._first_output, self._first_write):
             self._bound[i] = None
@@ -224,20 +249,72 @@ class Plan:
         """The error of a run that failed; the interpreter finds the index, and words it."""
         from chainrule.run import interpreter
 
-        if self._head[words.INTERRUPT]:
-            self._head[words.INTERRUPT] = 0
+        if self._table.head[words.INTERRUPT]:
+            self._table.head[words.INTERRUPT] = 0
             raise KeyboardInterrupt
         interpreter.prepare(self.graph)(inputs, variables)
         raise AssertionError("the native run found an index out of range, the interpreter did not")
 
-    def _bind(self, slot: int, array: Array) -> None:
-        if self._bound[slot] is not array:
+    def _bind(self, slot: int, array: Array) -> bool:
+        """Put the array's address into the table; whether another was there."""
+        changed = self._bound[slot] is not array
+        if changed:
             self._bound[slot] = array
             self._slots[slot] = address(array)
+        return changed
 
     def __del__(self) -> None:
-        if "_head" in self.__dict__ and not sys.is_finalizing():
+        if "_table" in self.__dict__ and not sys.is_finalizing():
             team.leave()
+
+
+class Table:
+    """Tasks as the runner reads them.
+
+    Attributes:
+        tasks: them, in order.
+        entries: the table itself, in words.
+        head: the words that a run begins with.
+        address: where they are.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Entry], library: Library, slots: Array, errors: Array, private: bool
+    ) -> None:
+        """``private``: slots move during a run, so that each thread has its own."""
+        self.tasks = tasks
+        args: list[int] = []
+        starts = []
+        for task in tasks:
+            starts.append(len(args))
+            args += _arguments(task)
+        needs = [len(args)]
+        for task in tasks:
+            args += task.needs
+            needs.append(len(args))
+        self._args = np.array([*args, 0], np.int64)
+        start = address(self._args)
+        count = len(tasks)
+        self.entries = aligned((max(count, 1) * words.TASK_WORDS,), np.dtype(np.int64))
+        self._progress = aligned((max(count, 1) * words.PROGRESS_WORDS,), np.dtype(np.int64))
+        for i, task in enumerate(tasks):
+            entry = self.entries[i * words.TASK_WORDS :]
+            if isinstance(task, Task):
+                entry[words.KERNEL] = library.addresses[task.spec, ""]
+            entry[words.ARGS] = start + 8 * starts[i]
+            entry[words.TILES] = task.tiles
+            entry[words.GUARDED] = task.guarded
+            entry[words.NEEDS] = len(task.needs)
+            entry[words.NEEDED] = start + 8 * needs[i]
+        self.head = aligned((words.HEAD_WORDS,), np.dtype(np.int64))
+        self.head[words.TASKS] = count
+        self.head[words.TABLE] = address(self.entries)
+        self.head[words.PROGRESS] = address(self._progress)
+        self.head[words.SLOTS] = address(slots)
+        self.head[words.ERRORS] = address(errors)
+        if private:
+            self.head[words.PRIVATE] = len(slots)
+        self.address = address(self.head)
 
 
 def address(array: Array) -> int:
@@ -252,7 +329,7 @@ def _nbytes(node: Node) -> int:
 
 def _place(buffer: Buffer, offset: int) -> list[int]:
     """The slot, and the bytes from there."""
-    return [_ARENA, buffer.offset + offset] if buffer.slot is None else [buffer.slot, offset]
+    return [_ARENA if buffer.slot is None else buffer.slot, buffer.offset + offset]
 
 
 def _arguments(entry: Entry) -> list[int]:

@@ -66,7 +66,7 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     tiles = batch * panels * -(-m // tile_rows)
     if panels > 1 and _is_far(a):
         a = _packed(lowering, a)
-    if b.view.buffer in lowering.fixed and not any(b.view.strides[:-2]):
+    if lowering.stays(b.view.buffer) and not any(b.view.strides[:-2]):
         b = _in_panels(lowering, b)
     tensors = [a.view, b.view, *views]
     lengths, along = merged(tuple(batch_shape), [view.strides[:-2] for view in tensors])
@@ -153,14 +153,17 @@ def _packed(lowering: Lowering, a: _Matrix) -> _Matrix:
 
 
 def _in_panels(lowering: Lowering, b: _Matrix) -> _Matrix:
-    """A B that stays the same in a loop, in the order in which the blocks read it."""
+    """A B that stays the same, in the order in which the blocks read it."""
     target = lowering.target
     *batch_shape, k, n = b.view.shape
     width = target.lanes * target.panel
     panels = -(-n // width)
-    room = lowering.new(TensorType((k, panels * width), float32))
-    spec = ("pack_b", PanelsSpec(b.order, target.lanes, target.panel))
-    lowering.tasks.append(task(spec, [b.view], [room], [n, k, b.step], panels if k else 0))
+    room = lowering.packings.get((b.view, "panels"))
+    if room is None:
+        room = lowering.new(TensorType((k, panels * width), float32))
+        lowering.packings[b.view, "panels"] = room
+        spec = ("pack_b", PanelsSpec(b.order, target.lanes, target.panel))
+        lowering.tasks.append(task(spec, [b.view], [room], [n, k, b.step], panels if k else 0))
     shape = (1,) * len(batch_shape) + room.shape
     seen = room.reshape(shape)
     assert seen is not None

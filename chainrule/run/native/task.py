@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from chainrule.run.native.jit import Spec
@@ -114,6 +114,41 @@ def task(
         spec, tensors, list(numbers), tiles, [v.buffer for v in reads], [v.buffer for v in writes],
         checks,
     )  # fmt: skip
+
+
+def split(tasks: Sequence[Entry], fixed: Collection[Buffer]) -> tuple[list[Entry], list[Entry]]:
+    """Tasks whose results stay the same while the fixed buffers do, and the others.
+
+    Such a task reads what is fixed, or comes from such tasks alone, and writes parts of the arena
+    that no other task writes.
+    """
+    writers: dict[Buffer, set[Entry]] = {}
+    for each in tasks:
+        for buffer in each.writes:
+            writers.setdefault(buffer, set()).add(each)
+    same = {each for each in tasks if not each.checks and all(b.slot is None for b in each.writes)}
+    while True:
+        known = {*fixed, *(buffer for buffer, by in writers.items() if by <= same)}
+        left = {each for each in same if known.issuperset([*each.reads, *each.writes])}
+        if left == same:
+            break
+        same = left
+    return [each for each in tasks if each in same], [each for each in tasks if each not in same]
+
+
+def keep(first: Sequence[Entry], rest: Sequence[Entry], slot: int) -> int:
+    """Give what the rest reads of the first tasks' results a place of its own, not in the arena.
+
+    Returns:
+        How many bytes all these places take.
+    """
+    read = {buffer for each in rest for buffer in each.reads}
+    size = 0
+    for buffer in dict.fromkeys(buffer for each in first for buffer in each.writes):
+        if buffer in read:
+            buffer.slot, buffer.offset = slot, size
+            size += _rounded(buffer.nbytes)
+    return size
 
 
 def link(tasks: Sequence[Entry], first: int = 0) -> None:
