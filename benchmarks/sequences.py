@@ -23,9 +23,9 @@ def letters(nn: Any) -> Any:
     return Letters()
 
 
-def gpt(nn: Any) -> Any:
+def gpt(nn: Any, layers: int = 4, length: int = LENGTH) -> Any:
     """W6: a GPT of 4 layers, 128 wide, 4 heads, norms first."""
-    width, heads, layers = 128, 4, 4
+    width, heads = 128, 4
 
     class Block(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -46,7 +46,7 @@ def gpt(nn: Any) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.tokens = nn.Embedding(VOCABULARY, width)
-            self.positions = nn.Embedding(LENGTH, width)
+            self.positions = nn.Embedding(length, width)
             self.blocks = nn.Sequential(*[Block() for _ in range(layers)])
             self.norm = nn.LayerNorm(width)
             self.head = nn.Linear(width, VOCABULARY)

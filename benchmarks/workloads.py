@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ class Workload:
         optimizer, options: its class and its arguments.
         loss: name of the loss, a function of scores and classes.
         is_random: it draws random numbers, so that losses differ between libraries.
+        network: its kind; JAX has a function of its own for each.
+        first: operations of the first layer's forward pass; the gradient of its input is not made.
     """
 
     name: str
@@ -47,6 +50,13 @@ class Workload:
     options: Mapping[str, float]
     loss: str = "cross_entropy"
     is_random: bool = False
+    network: str = "mlp"
+    first: float = 0.0
+
+    @property
+    def forward_flops(self) -> float:
+        """Products and sums of a forward pass over the batch: a third of those of a step."""
+        return (self.flops + self.first) / 3
 
     def scores(self, outputs: Any) -> Any:
         """What the loss takes: for classes a matrix with a row per position."""
@@ -153,13 +163,13 @@ def _mlp(
     each = [2.0 * batch * a * b for a, b in itertools.pairwise(sizes)]
     flops = 3 * sum(each) - each[0]  # the first layer has no dX
     about = f"MLP {'-'.join(map(str, sizes))}, {optimizer}"
-    return Workload(name, about, model, data, flops, optimizer, options)
+    return Workload(name, about, model, data, flops, optimizer, options, first=each[0])
 
 
-def _text(batch: int) -> Callable[[], tuple[Array, Array]]:
+def _text(batch: int, length: int = LENGTH) -> Callable[[], tuple[Array, Array]]:
     def data() -> tuple[Array, Array]:
         rng = np.random.default_rng(0)
-        text = rng.integers(0, VOCABULARY, (batch, LENGTH + 1))
+        text = rng.integers(0, VOCABULARY, (batch, length + 1))
         return text[:, :-1].copy(), text[:, 1:].reshape(-1).copy()
 
     return data
@@ -180,10 +190,15 @@ def _scenes() -> tuple[Array, Array]:
     return images, rng.random((16, 27, 8, 8)).astype(np.float32)
 
 
-_TOKENS = 32 * LENGTH
-_LETTERS = 6.0 * _TOKENS * (64 * 1024 + 256 * 1024 + 256 * VOCABULARY)
-_LINEAR = 6.0 * _TOKENS * (4 * 12 * 128**2 + 128 * VOCABULARY)
-_ATTENTION = 3 * 4 * 2 * 2.0 * _TOKENS * LENGTH * 128
+def _letter_flops(batch: int) -> float:
+    return 6.0 * batch * LENGTH * (64 * 1024 + 256 * 1024 + 256 * VOCABULARY)
+
+
+def _gpt_flops(batch: int, layers: int = 4, length: int = LENGTH) -> float:
+    tokens, width = batch * length, 128
+    linear = 6.0 * tokens * (layers * 12 * width**2 + width * VOCABULARY)
+    return linear + 3 * layers * 2 * 2.0 * tokens * length * width
+
 
 _ADAM = {"lr": 1e-3}
 _MOMENTUM = {"lr": 0.1, "momentum": 0.9}
@@ -192,17 +207,61 @@ WORKLOADS = {
     each.name: each
     for each in (
         _mlp("W1", (784, 128, 10), 64, "SGD", {"lr": 0.1}),
-        _mlp("W2", (784, 1024, 1024, 10), 256, "Adam", {"lr": 1e-3}),
+        _mlp("W2", (784, 1024, 1024, 10), 256, "Adam", _ADAM),
         Workload(
-            "W3", "CNN", digits, _images(64, (1, 28, 28)), 4.58e9, "Adam", _ADAM, is_random=True
-        ),
-        Workload("W4", "ResNet-20", resnet20, _images(64, (3, 32, 32)), 15.6e9, "SGD", _MOMENTUM),
-        Workload(
-            "W5", "letter model, LSTM 256", letters, _text(32), _LETTERS, "Adam", {"lr": 1e-3}
+            "W3", "CNN, Adam", digits, _images(64, (1, 28, 28)), 4.58e9, "Adam", _ADAM,
+            is_random=True, network="digits", first=2.0 * 64 * 26**2 * 32 * 9,
         ),
         Workload(
-            "W6", "GPT, 4 layers", gpt, _text(32), _LINEAR + _ATTENTION, "AdamW", {"lr": 1e-3}
+            "W4", "ResNet-20, SGD", resnet20, _images(64, (3, 32, 32)), 15.6e9, "SGD", _MOMENTUM,
+            network="resnet20", first=2.0 * 64 * 32**2 * 16 * 27,
         ),
-        Workload("W7", "detector", detector, _scenes, 5.91e9, "Adam", _ADAM, "mse_loss"),
+        Workload(
+            "W5", "letter model, LSTM 256, Adam", letters, _text(32), _letter_flops(32), "Adam",
+            _ADAM, network="letters",
+        ),
+        Workload(
+            "W6", "GPT, 4 layers, AdamW", gpt, _text(32), _gpt_flops(32), "AdamW", _ADAM,
+            network="gpt",
+        ),
+        Workload(
+            "W7", "detector, Adam", detector, _scenes, 5.91e9, "Adam", _ADAM, "mse_loss",
+            network="detector", first=2.0 * 16 * 128**2 * 16 * 27,
+        ),
     )
+}  # fmt: skip
+
+# ------------------------------------------------------------------------------ one size varied
+
+# What is varied, and how far; ``dev.py bench --scaling`` measures a step at each.
+SIZES = {
+    "batch": (1, 4, 16, 64, 256, 1024),
+    "width": (16, 64, 256, 1024, 4096),
+    "sequence": (16, 64, 256, 1024, 2048),
+    "depth": (2, 8, 32, 64),
 }
+
+
+def sized(kind: str, size: int) -> Workload:
+    """A workload of which one size is varied.
+
+    ``batch``: W1 at another batch. ``width``: an MLP of three square layers, batch 64. ``depth``:
+    an MLP of so many layers of 128, batch 64. ``sequence``: one layer of W6, one text of a length.
+    """
+    name = f"{kind}:{size}"
+    if kind == "batch":
+        return _mlp(name, (784, 128, 10), size, "SGD", {"lr": 0.1})
+    if kind == "width":
+        return _mlp(name, (size,) * 4, 64, "Adam", _ADAM)
+    if kind == "depth":
+        return _mlp(name, (128,) * (size + 1), 64, "Adam", _ADAM)
+    return Workload(
+        name, "GPT, 1 layer, AdamW", partial(gpt, layers=1, length=size), _text(1, size),
+        _gpt_flops(1, 1, size), "AdamW", _ADAM, network="gpt",
+    )  # fmt: skip
+
+
+def named(name: str) -> Workload:
+    """``W1`` to ``W7``, or one like ``width:256``."""
+    kind, _, size = name.partition(":")
+    return sized(kind, int(size)) if size else WORKLOADS[name]
