@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # A convolution is cut into at least so many tiles, if it has the rows for it.
 _TILES = 4
 # Numbers of a tile's copies and of its sums, so that they stay in the second cache.
-_COPY = 1 << 16
+COPY = 1 << 16
 # Tiles along a long sum, and numbers that their partial sums may take.
 _PARTS = 8
 _PARTIAL = 1 << 22
@@ -136,7 +136,7 @@ def _direct(
             target.lanes, target.panel, target.blocks,
         )  # fmt: skip
 
-    chosen = spec(*_cut(node, channels, rows, columns, target.lanes, spec))
+    chosen = spec(*cut(node, channels, rows, columns, target.lanes))
     if chosen.room > ROOM:
         raise NoKernelError(f"convolution of rows of {columns.length} entries")
     _, tall, low = heights(outputs, target.blocks[0])
@@ -193,9 +193,7 @@ def _pixels(view: View) -> View | None:
     )  # fmt: skip
 
 
-def _cut(
-    node: Node, channels: int, rows: Axis, columns: Axis, lanes: int, spec: object
-) -> tuple[int, int]:
+def cut(node: Node, channels: int, rows: Axis, columns: Axis, lanes: int) -> tuple[int, int]:
     """Rows of a strip, and channels of a chain."""
     groups: int = node.attrs["groups"]
     high = rows.positions
@@ -210,7 +208,7 @@ def _cut(
     while strip > least:
         size = depth * Slab(rows, columns, strip).size
         sums = strip * columns.positions * (outputs if depth < channels else 16)
-        if size <= _COPY and sums <= _COPY and -(-high // strip) >= min(wanted, high // least):
+        if size <= COPY and sums <= COPY and -(-high // strip) >= min(wanted, high // least):
             break
         strips = -(-high // strip) + 1
         strip = max(least, min(strip - least, least * -(-high // (strips * least))))
@@ -236,7 +234,7 @@ def _wide(lowering: Lowering, node: Node, x: View, w: View, result: View) -> Non
         )  # fmt: skip
 
     one = spec(1)
-    most = min(samples, max(1, (2 * _COPY - one.turned) // one.size))
+    most = min(samples, max(1, (2 * COPY - one.turned) // one.size))
     most = -(-samples // -(-samples // most))
     made = spec(most)
     if made.room > ROOM:

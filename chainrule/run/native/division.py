@@ -7,8 +7,8 @@ import math
 from chainrule.run.native import vmath
 from chainrule.run.native.ir import Value
 
-# Each pass takes 52 bits off the quotient; two float32 are at most 2^277 apart.
-_PASSES = 6
+# Each pass takes 52 bits off the quotient, which is below 2^277 of float32, 2^1024 of float64.
+_PASSES, _PASSES64 = 6, 20
 
 
 def whole(a: Value, b: Value, signed: bool) -> tuple[Value, Value]:
@@ -32,10 +32,16 @@ def whole(a: Value, b: Value, signed: bool) -> tuple[Value, Value]:
 
 def real(a: Value, b: Value) -> tuple[Value, Value]:
     """Quotient and rest of float32, through float64: the rest is exact before it is rounded."""
-    fn = a.fn
     x, y = (value.convert("fpext", "double") for value in (a, b))
+    quotient, rest = real64(x, y, _PASSES)
+    return quotient.convert("fptrunc", "float"), rest.convert("fptrunc", "float")
+
+
+def real64(x: Value, y: Value, passes: int = _PASSES64) -> tuple[Value, Value]:
+    """Quotient and rest of float64; exact where products fuse into sums, NaN beyond 2^1024."""
+    fn = x.fn
     rest = x
-    for _ in range(_PASSES):
+    for _ in range(passes):
         rest = fn.fma(-vmath.truncated(rest / y), y, rest)
     size = vmath.absolute(y)
     beyond = size.compare("oeq", math.inf) & vmath.absolute(x).compare("olt", math.inf)
@@ -47,13 +53,9 @@ def real(a: Value, b: Value) -> tuple[Value, Value]:
     off = (rest.bits("i64") ^ y.bits("i64")).compare("slt", 0) & rest.compare("une", 0.0)
     rest = fn.select(off, rest + y, rest)
     quotient = vmath.nearest(fn.select(off, quotient - 1.0, quotient))
-    plain = x / y
+    plain, zero = x / y, fn.value(0.0, x.type)
     quotient = fn.select(y.compare("oeq", 0.0), plain, quotient)
-    narrow = quotient.convert("fptrunc", "float")
-    signed_zero = vmath.with_sign(fn.value(0.0, a.type), plain.convert("fptrunc", "float"))
-    narrow = fn.select(quotient.compare("oeq", 0.0), signed_zero, narrow)
-    left = rest.convert("fptrunc", "float")
-    nothing = vmath.with_sign(fn.value(0.0, a.type), b)
+    quotient = fn.select(quotient.compare("oeq", 0.0), vmath.with_sign(zero, plain), quotient)
+    rest = fn.select(rest.compare("oeq", 0.0), vmath.with_sign(zero, y), rest)
     broken = y.compare("oeq", 0.0) | vmath.absolute(x).compare("oeq", math.inf)
-    left = fn.select(broken, math.nan, fn.select(rest.compare("oeq", 0.0), nothing, left))
-    return narrow, left
+    return quotient, fn.select(broken, math.nan, rest)

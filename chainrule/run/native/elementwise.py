@@ -162,7 +162,7 @@ _rows(
 )  # fmt: skip
 _rows(
     ("double",), floor=_rounded("floor"), ceil=_rounded("ceil"), round=_rounded("rint"),
-    exp=vmath.exp64, log=vmath.log64, sin=vmath.sin64, cos=vmath.cos64,
+    exp=vmath.exp64, log=vmath.log64, expm1=vmath.expm1_64, log1p=vmath.log1p_64, sin=vmath.sin64, cos=vmath.cos64,
     tanh=vmath.tanh64, pow=vmath.power64,
 )  # fmt: skip
 _rows((*_WHOLE, "bool"), equal=_compare("eq"), not_equal=_compare("ne"))
@@ -174,6 +174,8 @@ _rows(("bool",), add=_or, mul=_and, maximum=_or, minimum=_and)
 _rows(("bool",), logical_and=_and, logical_or=_or, logical_xor=lambda a, b: a ^ b, logical_not=_not)
 
 
+_rows(("double",), floor_divide=lambda a, b: division.real64(a, b)[0])
+_rows(("double",), remainder=lambda a, b: division.real64(a, b)[1])
 _rows(("float",), floor_divide=lambda a, b: division.real(a, b)[0])
 _rows(("float",), remainder=lambda a, b: division.real(a, b)[1])
 _rows(("int",), floor_divide=lambda a, b: division.whole(a, b, True)[0])

@@ -11,6 +11,7 @@ from chainrule.core.ops.reduction import SUM
 from chainrule.core.ops.shape import concatenate, pad, permute, reshape, slice_
 from chainrule.core.rewrite import rewritten
 from chainrule.core.subgraph import with_subgraphs
+from chainrule.run.native.cuts import in_pieces
 
 
 def planed(graph: Graph) -> Graph:
@@ -28,7 +29,7 @@ def planed(graph: Graph) -> Graph:
                 return _in_runs(node)
         return with_subgraphs(node, planed)
 
-    return rewritten(graph, replace)
+    return in_pieces(rewritten(graph, replace))
 
 
 def _raised(node: Node) -> Node:

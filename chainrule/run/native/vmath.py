@@ -138,27 +138,13 @@ def _narrow(x: Value) -> Value:
 
 
 def expm1(x: Value) -> Value:
-    """e^x - 1: a series near 0."""
-    fn = x.fn
-    wide = _wide(x)
-    near = fn.fma(
-        polynomial(wide, [1 / math.factorial(k) for k in range(7, 1, -1)]) * wide, wide, wide
-    )
-    far = exp64(wide) - 1.0
-    y = _narrow(fn.select(absolute(wide).compare("olt", 0.01), near, far))
-    return fn.select(x.compare("oeq", 0.0), x, y)
+    """e^x - 1 through float64."""
+    return x.fn.select(x.compare("oeq", 0.0), x, _narrow(expm1_64(_wide(x))))
 
 
 def log1p(x: Value) -> Value:
-    """ln(1 + x); the rounding of 1 + x is made good by the factor x / (u - 1)."""
-    fn = x.fn
-    wide = _wide(x)
-    u = wide + 1.0
-    tiny = absolute(wide).compare("olt", 1e-9)
-    y = fn.select(tiny, wide, log64(u) * (wide / (u - 1.0)))
-    y = fn.select(u.compare("oeq", 0.0), -INF, y)
-    y = fn.select(wide.compare("oeq", INF), wide, y)
-    return fn.select(x.compare("oeq", 0.0), x, _narrow(y))
+    """ln(1 + x) through float64."""
+    return x.fn.select(x.compare("oeq", 0.0), x, _narrow(log1p_64(_wide(x))))
 
 
 def power(x: Value, y: Value) -> Value:
@@ -206,6 +192,24 @@ def exp64(x: Value) -> Value:
     y = (y.bits("i64") + (shifted.bits("i64") << 52)).bits("double")
     y = fn.select(x.compare("ugt", 709.782712893384), x * INF, y)
     return fn.select(x.compare("olt", -708.3964185322641), 0.0, y)
+
+
+def expm1_64(x: Value) -> Value:
+    """e^x - 1, to 46 bits: a series near 0."""
+    fn = x.fn
+    near = fn.fma(polynomial(x, [1 / math.factorial(k) for k in range(7, 1, -1)]) * x, x, x)
+    return fn.select(absolute(x).compare("olt", 0.01), near, exp64(x) - 1.0)
+
+
+def log1p_64(x: Value) -> Value:
+    """ln(1 + x); the rounding of 1 + x is made good by the factor x / (u - 1)."""
+    fn = x.fn
+    u = x + 1.0
+    # x - x^2 / 2 to the last digit
+    tiny = absolute(x).compare("olt", 1e-9)
+    y = fn.select(tiny, fn.fma(x * x, -0.5, x), log64(u) * (x / (u - 1.0)))
+    y = fn.select(u.compare("oeq", 0.0), -INF, y)
+    return fn.select(x.compare("oeq", INF), x, y)
 
 
 def log64(x: Value) -> Value:
