@@ -162,8 +162,8 @@ _rows(
 )  # fmt: skip
 _rows(
     ("double",), floor=_rounded("floor"), ceil=_rounded("ceil"), round=_rounded("rint"),
-    exp=vmath.exp64, log=vmath.log64, expm1=vmath.expm1_64, log1p=vmath.log1p_64, sin=vmath.sin64, cos=vmath.cos64,
-    tanh=vmath.tanh64, pow=vmath.power64,
+    exp=vmath.exp64, log=vmath.log64, expm1=vmath.expm1_64, log1p=vmath.log1p_64,
+    sin=vmath.sin64, cos=vmath.cos64, tanh=vmath.tanh64, pow=vmath.power64,
 )  # fmt: skip
 _rows((*_WHOLE, "bool"), equal=_compare("eq"), not_equal=_compare("ne"))
 _rows(("int",), less=_compare("slt"), less_equal=_compare("sle"), sign=_int_sign, abs=_int_abs)
