@@ -8,13 +8,13 @@ closed computation: *inputs* and variable *reads* go in, *outputs* and variable 
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ class TensorType(NamedTuple):
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 # An op with several results has a tuple of types; ``pick`` takes one of them.
@@ -53,14 +53,14 @@ ResultType = TensorType | tuple[TensorType, ...]
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 # Folders of the package that are programs in the user's style: their lines are worth naming.
 _PROGRAMS = tuple(str(Path(_PACKAGE, name)) for name in ("recipes", "models", "explain/cases.py"))
-_is_program: dict[CodeType, bool] = {}
-_sources: dict[tuple[CodeType, int], Source] = {}
+# By names, not by code: code has no cheap hash.
+_is_program: dict[str, bool] = {}
+_sources: dict[tuple[str, int, str], Source] = {}
 
 
-def _outside(code: CodeType) -> bool:
-    file = code.co_filename
+def _outside(file: str) -> bool:
     found = not file.startswith((_PACKAGE, "<")) or file.startswith(_PROGRAMS)
-    _is_program[code] = found
+    _is_program[file] = found
     return found
 
 
@@ -69,12 +69,12 @@ def caller() -> Source | None:
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        outside = _is_program.get(code)
-        if outside or (outside is None and _outside(code)):
-            key = (code, frame.f_lineno)
+        outside = _is_program.get(code.co_filename)
+        if outside or (outside is None and _outside(code.co_filename)):
+            key = (code.co_filename, frame.f_lineno, code.co_qualname)
             source = _sources.get(key)
             if source is None:
-                source = _sources[key] = Source(code.co_filename, frame.f_lineno, code.co_qualname)
+                source = _sources[key] = Source(*key)
             return source
         frame = frame.f_back  # type: ignore[assignment]
     return None
@@ -173,6 +173,7 @@ class Node(Operators):
         attrs: Mapping[str, Any],
         type: ResultType,
         value: Array | None = None,
+        source: Source | None = None,
     ) -> None:
         self.op = op
         self.inputs = inputs
@@ -180,13 +181,16 @@ class Node(Operators):
         self.type = type
         self.scope = place.scope
         self.origin = place.origin
-        self.source = place.source or caller()
+        self.source = source or place.source or caller()
         self.serial = next(_serials)
         self.trace = place.trace
         self.value = value
         self.holders = 0
         self.needs_grad: bool = (
-            place.gradients and op.passes_gradient and any(node.needs_grad for node in inputs)
+            bool(inputs)
+            and op.passes_gradient
+            and place.gradients
+            and any([node.needs_grad for node in inputs])
         )
 
     def with_inputs(self, inputs: tuple[Node, ...]) -> Node:
@@ -198,7 +202,7 @@ class Node(Operators):
         return self._twin(self.inputs, attrs)
 
     def _twin(self, inputs: tuple[Node, ...], attrs: Mapping[str, Any]) -> Node:
-        twin = Node(self.op, inputs, attrs, self.type)
+        twin = Node(self.op, inputs, attrs, self.type, source=self.source)
         twin.scope, twin.origin, twin.source = self.scope, self.origin, self.source
         return twin
 

@@ -7,6 +7,7 @@ have an evaluation and a derivative of its own, which tests hold against the bod
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -150,7 +151,7 @@ class Op:
         """Whether nodes of this op are given from outside: inputs, constants, variable reads."""
         return self.arity == 0 and self.evaluate is None
 
-    @property
+    @functools.cached_property
     def passes_gradient(self) -> bool:
         """Whether a gradient can flow from the result to some input."""
         if isinstance(self.derivative, tuple):

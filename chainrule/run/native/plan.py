@@ -7,6 +7,7 @@ weights above all; normalisation is folded into them (``inference``).
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import threading
 from collections.abc import Sequence
@@ -71,6 +72,7 @@ class Plan:
         """Buffers for what is handed in and out, then the tasks between them."""
         self._reads = list(graph.reads)
         self._writes = list(graph.writes)
+        self._output_types = [node.tensor_type for node in graph.outputs]
         cells = {variable: object() for variable in (*self._reads, *self._writes)}
         slot = _FIRST_INPUT
         errors = Buffer(8, _ERRORS)
@@ -230,18 +232,16 @@ class Plan:
         self._table.head[words.INTERRUPT] = 1
 
     def _run(self, inputs: Sequence[Array], variables: Any) -> list[Array]:
-        outputs = [np.empty(node.shape, node.dtype) for node in self.graph.outputs]
-        for i, array in enumerate(inputs):
-            self._bind(_FIRST_INPUT + i, np.ascontiguousarray(array))
-        for i, array in enumerate(outputs):
-            self._bind(self._first_output + i, array)
+        # Data belongs to the caller: it is kept for the run, not bound for longer.
+        given = [np.ascontiguousarray(array) for array in inputs]
+        outputs = [np.empty(shape, dtype) for shape, dtype in self._output_types]
+        slots = self._slots
+        for slot, array in enumerate(given, _FIRST_INPUT):
+            slots[slot] = address(array)
+        for slot, array in enumerate(outputs, self._first_output):
+            slots[slot] = address(array)
         self._errors[0] = 0
-        failed = team.run(self.head)
-        for i in range(_FIRST_INPUT, self._first_read):
-            self._bound[i] = None  # data belongs to the caller
-        for i in range(self._first_output, self._first_write):
-            self._bound[i] = None
-        if failed:
+        if team.run(self.head):
             self._raise(inputs, variables())
         return outputs
 
@@ -317,9 +317,16 @@ class Table:
         self.address = address(self.head)
 
 
+_word_at = ctypes.c_size_t.from_address
+
+
 def address(array: Array) -> int:
-    """Where the array's first entry is."""
-    found: int = array.__array_interface__["data"][0]
+    """Where the array's first entry is.
+
+    ``array.ctypes.data``, ten times as fast: in NumPy's C interface this pointer is the first word
+    of an array after the head that every object has.
+    """
+    found: int = _word_at(id(array) + object.__basicsize__).value
     return found
 
 

@@ -59,15 +59,14 @@ class Team:
         with self._lock:
             if not self._functions:
                 self._start()
-            scratch = self._scratch[0].ctypes.data
             if self.threads == 1 or self._resting():
-                return self._functions["_one"](head, scratch)
+                return self._one(head, self._own)
             self._hire()
             for number, sleeping in enumerate(self._sleeping):
                 if sleeping:
                     self._sleeping[number] = False
                     self._asleep[number].release()
-            failed = self._functions["_many"](self._board.ctypes.data, head, scratch)
+            failed = self._functions["_many"](self._board.ctypes.data, head, self._own)
             self._judge()
             return failed
 
@@ -107,6 +106,7 @@ class Team:
             for ending, kind in kinds.items()
         }
         self._scratch = [aligned((words.THREAD_BYTES,), np.dtype(np.uint8))]
+        self._one, self._own = self._functions["_one"], self._scratch[0].ctypes.data
         self.threads = self.threads or available_threads()
         self._board[words.PATIENCE] = _PATIENCE
         start = time.perf_counter()
