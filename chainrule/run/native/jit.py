@@ -33,6 +33,7 @@ def emitters() -> Mapping[str, Emitter]:
         cumulative,
         gemm,
         index,
+        matvec,
         pooling,
         randomness,
         rows,
@@ -41,11 +42,11 @@ def emitters() -> Mapping[str, Emitter]:
     )
 
     found: tuple[Emitter, ...] = (
-        rows.rows, columns.columns, columns.argmax, gemm.gemm, gemm.pack_a, gemm.pack_b, index.take,
-        index.scatter, index.gather, index.gather_add, randomness.random, attention.attention,
-        attention.attention_gradient, convolution.convolution, convolution.pack_weights,
-        wide_convolution.wide_convolution, pooling.max_pool, pooling.max_unpool, bins.max_bins,
-        sorting.sort, cumulative.cumsum, runner.runner,
+        rows.rows, columns.columns, columns.argmax, gemm.gemm, gemm.pack_a, gemm.pack_b,
+        matvec.matvec, index.take, index.scatter, index.gather, index.gather_add, randomness.random,
+        attention.attention, attention.attention_gradient, convolution.convolution,
+        convolution.pack_weights, wide_convolution.wide_convolution, pooling.max_pool,
+        pooling.max_unpool, bins.max_bins, sorting.sort, cumulative.cumsum, runner.runner,
     )  # fmt: skip
     return {emit.__name__: emit for emit in found}
 

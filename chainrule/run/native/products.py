@@ -16,6 +16,7 @@ from chainrule.run.native.kernels.gemm import (
     PackSpec,
     PanelsSpec,
 )
+from chainrule.run.native.kernels.matvec import PANELS, MatvecSpec
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program
 from chainrule.run.native.task import Task, task
 from chainrule.run.native.views import View, merged
@@ -64,26 +65,33 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
         return
     tile_rows = _tile_rows(m, full, batch * panels)
     tiles = batch * panels * -(-m // tile_rows)
-    if panels > 1 and _is_far(a):
-        a = _packed(lowering, a)
     if lowering.stays(b.view.buffer) and not any(b.view.strides[:-2]):
         b = _in_panels(lowering, b)
+    is_row = batch * m == 1 and b.order == "packed" and a.order == "rows"
+    if panels > 1 and _is_far(a) and not is_row:
+        a = _packed(lowering, a)
     tensors = [a.view, b.view, *views]
     lengths, along = merged(tuple(batch_shape), [view.strides[:-2] for view in tensors])
     axes = max(len(lengths), 1)
     batch_strides = [each or (0,) for each in along]
     operands = []
-    strides = [*batch_strides[0], *batch_strides[1]]
+    strides: list[int] = []
     for operand, view, by_axis in zip(program.operands, views, batch_strides[2:], strict=True):
         column = {0: SAME, 1: NEXT}.get(view.strides[-1] if n > 1 else 1, FAR)
         operands.append(Operand(operand.dtype, column))
         strides += [*by_axis, view.strides[-2]]
         strides += [view.strides[-1]] if column == FAR else []
     program = program._replace(operands=tuple(operands))
-    lda = 0 if a.order == "packed" else a.step
-    spec = GemmSpec(a.order, lda, b.order, program, target.lanes, target.panel, target.blocks, axes)
-    numbers = [m, n, k, tile_rows, b.step, *lengths[1:], *strides]
-    made = task(("gemm", spec), tensors, [], numbers, tiles)
+    if is_row:
+        row = MatvecSpec(program, target.lanes, target.panel)
+        made = task(("matvec", row), tensors, [], [n, k, *strides], -(-panels // PANELS))
+    else:
+        lda = 0 if a.order == "packed" else a.step
+        spec = GemmSpec(
+            a.order, lda, b.order, program, target.lanes, target.panel, target.blocks, axes
+        )
+        numbers = [m, n, k, tile_rows, b.step, *lengths[1:], *batch_strides[0], *batch_strides[1]]
+        made = task(("gemm", spec), tensors, [], [*numbers, *strides], tiles)
     _split_reads(made, program, views)
     lowering.tasks.append(made)
 

@@ -110,7 +110,7 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
 
     last = fn.select(k.compare("sgt", 0), k, fn.value(1, "i64"))  # one pass if k is 0
     fn.loop(0, last, CHAIN, (), chain)
-    _Following(call, spec, bases, batch, top, left).write(rows, cols, sums)
+    Following(call, spec, bases, batch, top, left).write(rows, cols, sums)
     fn.ret()
 
 
@@ -343,11 +343,20 @@ def pack_a(module: Module, name: str, spec: PackSpec) -> None:
 # ------------------------------------------------------------------------------ what follows
 
 
-class _Following:
+class Chained(Panels, Protocol):
+    """What :class:`Following` is told: the chain, and how many axes the batch has."""
+
+    @property
+    def program(self) -> Program: ...
+    @property
+    def axes(self) -> int: ...
+
+
+class Following:
     """The elementwise chain on a finished tile."""
 
     def __init__(
-        self, call: Call, spec: GemmSpec, bases: list[Value], batch: list[Value], top: Value,
+        self, call: Call, spec: Chained, bases: list[Value], batch: list[Value], top: Value,
         left: Value,
     ) -> None:  # fmt: skip
         self.fn, self.spec, self.program = call.fn, spec, spec.program

@@ -1,0 +1,121 @@
+"""Products of a row and a matrix: c = a B, B packed in panels beforehand.
+
+Every number of B is read once, so this is as fast as memory. A tile is a few panels side by side:
+the chain of fused products of one entry has to wait for itself, others fill the time. Chains run
+and are cut as in ``gemm``: a row gets the same bits alone as among others.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from chainrule.run.native.ir import Body, Function, Module, Value, vector
+from chainrule.run.native.kernels.calling import CHAIN, Call
+from chainrule.run.native.kernels.gemm import UNROLL, Following
+from chainrule.run.native.program import Program
+
+# Panels in a tile.
+PANELS = 4
+
+
+class MatvecSpec(NamedTuple):
+    """Key of :func:`matvec`.
+
+    Attributes:
+        program: what follows; its step named ``"product"`` is the entry of a B.
+        lanes, panel: the target's shape.
+        axes: 1, for what follows.
+    """
+
+    program: Program
+    lanes: int
+    panel: int
+    axes: int = 1
+
+
+def matvec(module: Module, name: str, spec: MatvecSpec) -> None:
+    """Arguments: a, B, operands; n, k; for each operand strides along batch, column, and row if
+    FAR, as for :func:`gemm`.
+    """
+    counts = [count for count in (4, 2, 1) if count <= PANELS]
+    for count in counts:
+        _chain(module, f"chain{count}", count, spec)
+    call = Call(module, name)
+    fn, width = call.fn, spec.lanes * spec.panel
+    a, b = call.tensor(), call.tensor()
+    bases = [call.tensor() for _ in spec.program.operands]
+    n, k = call.number(), call.number()
+    first = call.tile * PANELS
+    panels = fn.minimum((n + (width - 1)) // fn.value(width, "i64") - first, PANELS)
+    b = b.at(first * (k * width))
+    sums = call.scratch
+
+    def chain(start: Value) -> None:
+        depth = fn.minimum(k - start, CHAIN)
+        fresh = start.compare("eq", 0)
+        at: Value = fn.value(0, "i64")
+        for count in counts:
+            here = at
+
+            def some(count: int = count, here: Value = here) -> None:
+                place = b.at(here * (k * width) + start * width)
+                args = depth, a.at(start), place, k * width, sums.at(here * width), fresh
+                fn.call(f"chain{count}", "void", *args)
+
+            fn.when((panels & count).compare("ne", 0), some)
+            at = at + (panels & count)
+
+    last = fn.select(k.compare("sgt", 0), k, fn.value(1, "i64"))  # one pass if k is 0
+    fn.loop(0, last, CHAIN, (), chain)
+    zero, left = fn.value(0, "i64"), first * width
+    line = spec._replace(panel=spec.panel * PANELS)
+    following = Following(call, line, bases, [zero], zero, left)
+    following.write(fn.value(1, "i64"), fn.minimum(n - left, PANELS * width), sums)
+    fn.ret()
+
+
+def _chain(module: Module, name: str, count: int, spec: MatvecSpec) -> None:
+    """A function: a chain for some panels, added to what is there.
+
+    ``(depth, a, b, step, sums, first)``: panels are ``step`` apart.
+    """
+    args = (
+        ("i64", "depth"), ("ptr noalias readonly", "a"), ("ptr noalias readonly", "b"),
+        ("i64", "step"), ("ptr noalias", "sums"), ("i1", "first"),
+    )  # fmt: skip
+    fn = Function(module, name, args, internal=True)
+    depth, a, b, step, sums, first = fn.args
+    type, width = vector(spec.lanes, "float"), spec.lanes * spec.panel
+
+    def steps(unrolled: int) -> Body:
+        def body(_: Value, *carried: Value) -> list[Value]:
+            totals = list(carried[: count * spec.panel])
+            a, *panels = carried[count * spec.panel :]
+            for i in range(unrolled):
+                left = fn.splat(a.load("float", i), spec.lanes)
+                for j in range(len(totals)):
+                    panel, part = divmod(j, spec.panel)
+                    right = panels[panel].load(type, i * width + part * spec.lanes)
+                    totals[j] = fn.fma(left, right, totals[j])
+            return [*totals, a.at(unrolled), *(panel.at(unrolled * width) for panel in panels)]
+
+        return body
+
+    zero = fn.value(0.0, type)
+    panels = [b.at(step * i) for i in range(count)]
+    even = depth & -UNROLL
+    carried = [*[zero] * (count * spec.panel), a, *panels]
+    carried = fn.loop(0, even, UNROLL, carried, steps(UNROLL))
+    carried = fn.loop(even, depth, 1, carried, steps(1))
+    totals = carried[: count * spec.panel]
+
+    def start() -> None:
+        for i, total in enumerate(totals):
+            sums.store(total, i * spec.lanes)
+
+    def proceed() -> None:
+        for i, total in enumerate(totals):
+            sums.store(sums.load(type, i * spec.lanes) + total, i * spec.lanes)
+
+    fn.when(first, start, proceed)
+    fn.ret()
