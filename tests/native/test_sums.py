@@ -60,3 +60,18 @@ def test_a_long_sum_has_many_tiles() -> None:
     x = input(TensorType((1_000_000,), np.dtype(np.float32)))
     plan = Plan(Graph([x], [reduction.sum(exp(x))]))
     assert next(task.tiles for task in plan.tasks) > 30
+
+
+def test_moments_are_taken_in_one_pass_and_keep_small_spreads() -> None:
+    array = np.random.default_rng(0).normal(1000, 1, (5, 3, 40, 33)).astype(np.float32)
+    x = input(TensorType(array.shape, array.dtype))
+    mean = functions.mean(x, (0, 2, 3), keepdim=True)
+    spread = functions.mean(functions.square(x - mean), (0, 2, 3), keepdim=True)
+    plan = Plan(Graph([x], [mean, spread]))
+    slot = plan.tasks[0].reads[0].slot
+    assert sum(slot in [buffer.slot for buffer in task.reads] for task in plan.tasks) == 1
+    wide = array.astype(np.float64)
+    found = plan([array], [])
+    # The mean is known to half a unit of 2^-14, which the squares hardly see.
+    np.testing.assert_allclose(found[0], wide.mean((0, 2, 3), keepdims=True), rtol=2e-7)
+    np.testing.assert_allclose(found[1], wide.var((0, 2, 3), keepdims=True), rtol=2e-6)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule.core.graph import Node
-from chainrule.run.native.kernels.rows import WAITING_VALUES
+from chainrule.run.native.kernels.rows import WAITING_COLS, WAITING_VALUES
 
 if TYPE_CHECKING:
     from chainrule.run.native.fuse import Fusion, Group
@@ -89,8 +89,19 @@ def _takes(fusion: Fusion, group: Group, chain: _Chain) -> bool:
         return False
     if group.product is not None and node in map(fusion.base, group.product.inputs):
         return False
+    if not all(_suits_rows(child, group) for each in chain.nodes for child in each.inputs):
+        return False
     uses = [use for use in fusion.uses[node] if fusion.of[use.user] is group]
     room = LONGEST
     if group.split is not None and fusion.is_staged(group):
-        room = WAITING_VALUES
+        room = WAITING_VALUES if group.cols <= WAITING_COLS else 0
     return all(use.child is node for use in uses) and len(group.nodes) + len(chain.nodes) <= room
+
+
+def _suits_rows(child: Node, group: Group) -> bool:
+    """Whether an operand is the same all along the group's rows, or nowhere stretched in them."""
+    if group.split is None:
+        return True
+    given = child.inputs[0].shape if child.op.name == "broadcast_to" else child.shape
+    row = ((1,) * (len(group.shape) - len(given)) + given)[group.split :]
+    return set(row) <= {1} or row == group.shape[group.split :]

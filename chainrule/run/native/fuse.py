@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from chainrule.core.graph import Graph, Node, Shape, TensorType
 from chainrule.run.native.again import LONGEST, compute_again
 from chainrule.run.native.kernels.rows import WAITING_COLS, WAITING_VALUES
+from chainrule.run.native.parts import ROW_PART
 
 VIEWS = ("reshape", "permute", "broadcast_to", "slice", "flip")
 PRODUCTS = ("matmul", "convolution")
@@ -234,6 +235,7 @@ class Fusion:
         """Add the node to a group that uses it, if it fits in."""
         if len(group.nodes) >= LONGEST or any(use.user is group.product for use in uses):
             return False
+        split = group.split
         if node.op.name in PRODUCTS:
             return self._becomes_product(node, uses, group)
         if node.op.elementwise and node.shape == group.shape:
@@ -244,7 +246,22 @@ class Fusion:
         if group.split is not None and self.is_staged(group) and len(group.nodes) >= WAITING_VALUES:
             return False
         group.nodes.append(node)
+        if group.split is not None and group.cols > WAITING_COLS and self._waits(group):
+            group.nodes.pop()
+            group.split = split
+            return False
         return True
+
+    def _waits(self, group: Group) -> bool:
+        """Whether a value along a row is wanted again once a sum along the row is known."""
+        sums: dict[Node, int] = {}  # how many sums, one after the other, come before the node
+        for node in reversed(group.nodes):
+            known = [child for child in map(self.base, node.inputs) if child in sums]
+            late = max((sums[child] for child in known), default=0)
+            if any(sums[child] < late and not group.is_row(child) for child in known):
+                return True
+            sums[node] = late + is_row_reduction(node)
+        return False
 
     def _becomes_product(self, node: Node, uses: list[Use], group: Group) -> bool:
         if group.product is not None or group.split is not None or node.shape != group.shape:
@@ -290,7 +307,7 @@ class Fusion:
             return False
         assert split is not None
         cols = math.prod(group.shape[split:])
-        if cols > WAITING_COLS or len(group.nodes) >= WAITING_VALUES or 0 in group.shape:
+        if cols > ROW_PART or len(group.nodes) >= WAITING_VALUES or 0 in group.shape:
             return False
         for use in uses:
             copied = use.child.op.name == "broadcast_to" and use.child.inputs[0] is node

@@ -28,6 +28,7 @@ from chainrule.run.native.fuse import Fusion, Group
 from chainrule.run.native.inference import folded, settled
 from chainrule.run.native.jit import Library
 from chainrule.run.native.lower import Lowering
+from chainrule.run.native.moments import by_rows
 from chainrule.run.native.order import Copy, scheduled
 from chainrule.run.native.pads import joined
 from chainrule.run.native.planes import planed
@@ -60,7 +61,8 @@ class Plan:
         opened = simplify(expand(graph))
         if not graph.writes:
             opened = folded(opened)
-        opened = simplify(flattened(joined(attended(summed(planed(opened))))))
+        for rewrite in (planed, by_rows, summed, attended, joined, flattened, simplify):
+            opened = rewrite(opened)
         _check_types(opened)
         self._lay_out(opened, fused)
         self._fill_tables()
