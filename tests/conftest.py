@@ -51,7 +51,6 @@ def clean_state() -> Iterator[None]:
     """The same start for every test, whatever ran before it and however that ended."""
     state.eager.pending.clear()
     state.eager.draws = 0
-    state.eager.grads.clear()
     state.manual_seed(0)
     dtype.set_default_dtype("float32")
     run.set_executor("interpreter")

@@ -190,7 +190,7 @@ class Node(Operators):
             bool(inputs)
             and op.passes_gradient
             and place.gradients
-            and any([node.needs_grad for node in inputs])
+            and any(node.needs_grad for node in inputs)
         )
 
     def with_inputs(self, inputs: tuple[Node, ...]) -> Node:

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.core.dtype import DType, as_dtype, default_dtype, promote, promote_scalar
 from chainrule.core.graph import Array, Node, ResultType, Shape, TensorType, Variable, caller, place
-from chainrule.errors import ChainruleError, DTypeError, ShapeError
+from chainrule.errors import ChainruleError, DTypeError, ShapeError, Source
 
 # (cotangent, result, *inputs, **attrs) -> cotangent of one input
 Rule = Callable[..., Node]
@@ -220,9 +220,11 @@ def written(node: Node, variable: Variable) -> Node:
     return made
 
 
-def input(type: TensorType, name: str = "", value: Array | None = None) -> Node:
+def input(
+    type: TensorType, name: str = "", value: Array | None = None, source: Source | None = None
+) -> Node:
     """A leaf: data that is handed in (``value`` known now) or will be (a traced argument)."""
-    node = Node(INPUT, (), {"name": name, "type": type}, type, value)
+    node = Node(INPUT, (), {"name": name, "type": type}, type, value, source)
     if value is not None:
         node.trace = 0  # data belongs to no trace
     return node

@@ -34,7 +34,7 @@ from chainrule.explain.unroll import unrolled
 from chainrule.nn import Module
 from chainrule.optim import SGD, Optimizer
 from chainrule.run import interpreter
-from chainrule.tensor.state import Trace, current, eager, tracing
+from chainrule.tensor.state import Gradients, Trace, current, eager, tracing
 from chainrule.tensor.tensor import Tensor, tensor, wrap
 from chainrule.tensor.variable import VariableTensor
 
@@ -137,7 +137,7 @@ def record(
     given = [_as_input(item, model) for item in (x if isinstance(x, tuple) else (x,))]
     target = _as_input(y, model) if y is not None and loss is not None else None
     with tracing() as trace:
-        trace.grads = {}
+        trace.grads = Gradients({})
         holes = [input(item.node.tensor_type, "x") for item in given]
         hole_y = input(target.node.tensor_type, "y") if target is not None else None
         prediction = model(*map(wrap, holes)).node

@@ -9,6 +9,8 @@ from chainrule.core.graph import Array, Graph
 from chainrule.errors import OptionError, closest
 from chainrule.run import interpreter
 
+Update = Callable[[Sequence[Array]], list[Array]]
+
 
 class Plan(Protocol):
     """A graph made ready to run.
@@ -20,19 +22,23 @@ class Plan(Protocol):
     def __call__(self, inputs: Sequence[Array], variables: Sequence[Array]) -> list[Array]: ...
 
 
-def update(plan: Plan, graph: Graph, inputs: Sequence[Array]) -> list[Array]:
+def updater(plan: Plan, graph: Graph) -> Update:
     """Run a graph's plan on the variables' present values and commit its writes.
 
     Returns:
-        The outputs.
+        ``(inputs) -> outputs``: the plan's own ``update``, or one that hands variables in and out.
     """
-    in_place: Callable[[Sequence[Array]], list[Array]] | None = getattr(plan, "update", None)
+    in_place: Update | None = getattr(plan, "update", None)
     if in_place is not None:
-        return in_place(inputs)
-    results = plan(inputs, [variable.value for variable in graph.reads])
-    for variable, array in zip(graph.writes, results[len(graph.outputs) :], strict=True):
-        variable.commit(array)
-    return results[: len(graph.outputs)]
+        return in_place
+
+    def update(inputs: Sequence[Array]) -> list[Array]:
+        results = plan(inputs, [variable.value for variable in graph.reads])
+        for variable, array in zip(graph.writes, results[len(graph.outputs) :], strict=True):
+            variable.commit(array)
+        return results[: len(graph.outputs)]
+
+    return update
 
 
 def _native(graph: Graph) -> Plan:

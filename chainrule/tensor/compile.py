@@ -7,6 +7,7 @@ Variables are read and written by the graph; the writes are committed together w
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import warnings
 from collections import Counter, OrderedDict
@@ -32,8 +33,8 @@ from chainrule.core.loops import tidy
 from chainrule.core.op import input
 from chainrule.core.rewrite import expand
 from chainrule.core.simplify import simplify
-from chainrule.errors import ManyPlansWarning, OptionError
-from chainrule.run import Plan, executor, prepare, update
+from chainrule.errors import ManyPlansWarning, OptionError, Source
+from chainrule.run import Plan, Update, executor, prepare, updater
 from chainrule.tensor.state import Epoch, Trace, current, eager, owned, refuse_traced, tracing
 from chainrule.tensor.tensor import Number, Tensor, to_array, wrap
 from chainrule.tensor.variable import VariableTensor
@@ -50,7 +51,7 @@ class Key(NamedTuple):
         structure: the containers of the arguments, with the static values in them.
         types: shape and element type of each dynamic value.
         epoch: moves with train, eval, freeze and edits of modules.
-        graded: the variables that come in with a gradient.
+        graded: which of the variables whose gradients the function looks at have one.
         setting: executor, default float type, whether gradients are on.
     """
 
@@ -68,16 +69,25 @@ class Entry:
     Attributes:
         graph: inputs are the dynamic arguments, the gradients that come in, what was captured.
         plan: runs the graph.
+        run: runs the plan on the variables as they are, and commits what it writes.
         captured: arrays of tensors from outside that the function used.
-        structure, outputs: the containers that are returned, and how many tensors are in them.
-        graded: the variables that have a gradient afterwards.
+        structure: the containers that are returned.
+        types: of what the run gives: the tensors that are returned, then new gradients.
+        watched: the variables whose gradients the function looks at or changes.
+        incoming: those that have a gradient before.
+        cleared: those that have none afterwards.
+        graded: those that have another one afterwards.
     """
 
     graph: Graph
     plan: Plan
+    run: Update
     captured: list[Array]
     structure: Any
-    outputs: int
+    types: list[TensorType]
+    watched: list[Variable]
+    incoming: list[Variable]
+    cleared: list[Variable]
     graded: list[Variable]
 
 
@@ -87,7 +97,9 @@ class Compiled:
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function, updated=())
         self._function = function
-        self._entries: OrderedDict[Key, Entry] = OrderedDict()
+        self._source = _first_line(function)
+        self._entries: OrderedDict[tuple[Any, ...], Entry] = OrderedDict()
+        self._watched: list[Variable] = []  # by any of the entries
         self._traces = 0
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
@@ -100,36 +112,46 @@ class Compiled:
         if isinstance(current(), Trace):
             return self._function(*args, **kwargs)
         leaves: list[Any] = []
-        structure = _flatten((args, kwargs), leaves)
-        known = [*(x.node for x in leaves if isinstance(x, Tensor)), *eager.grads.values()]
-        if eager.pending or eager.draws or any(node.value is None for node in known):
-            eager.evaluate(known)
-        arrays = [_data(x) for x in leaves]
-        types = tuple(TensorType(x.shape, x.dtype) for x in arrays)
-        graded = tuple(eager.grads)  # their order is the order of inputs
-        setting = (executor(), default_dtype(), place.gradients)
-        key = Key(structure, types, Epoch.value, graded, setting)
+        structure = (_flatten(args, leaves), _flatten(kwargs, leaves) if kwargs else ())
+        arrays = _arrays(leaves)
+        types: tuple[Any, ...] = tuple([(array.shape, array.dtype) for array in arrays])
+        key = self._key(structure, types)
         entry = self._entries.get(key)
         if entry is None:
+            types = tuple([TensorType(*type) for type in types])
             entry = self._trace(args, kwargs, types)
-            self._entries[key] = entry
-            self._warn_of_many()
-            if len(self._entries) > _PLANS_KEPT:
-                self._entries.popitem(last=False)
-        self._entries.move_to_end(key)
+            self._keep(entry, structure, types)
+        else:
+            self._entries.move_to_end(key)
         if not hasattr(entry.plan, "update"):  # such a plan may hand an input on as its result
             arrays = [
                 np.array(x) if x is leaf else x for x, leaf in zip(arrays, leaves, strict=True)
             ]
         return self._run(entry, arrays)
 
+    def _key(self, structure: Hashable, types: Hashable) -> tuple[Any, ...]:
+        """The fields of a :class:`Key`."""
+        graded: tuple[Variable, ...] = ()
+        if eager.grads:
+            graded = tuple([v for v in self._watched if v in eager.grads])
+        setting = (executor(), default_dtype(), place.gradients)
+        return (structure, types, Epoch.value, graded, setting)
+
+    def _keep(self, entry: Entry, structure: Hashable, types: Hashable) -> None:
+        """The entry is found from now on; the one used longest ago may not be."""
+        entries = self._entries
+        if len(entries) == _PLANS_KEPT:
+            entries.popitem(last=False)
+        watched = (v for each in (*entries.values(), entry) for v in each.watched)
+        self._watched = list(dict.fromkeys(watched))
+        entries[self._key(structure, types)] = entry
+        self._warn_of_many()
+
     # ------------------------------------------------------------------ tracing
 
     def _trace(self, args: Any, kwargs: Any, types: Sequence[TensorType]) -> Entry:
         with tracing() as trace:
             holes = [input(type, f"argument {i}") for i, type in enumerate(types)]
-            grads = {v: input(node.tensor_type, "grad") for v, node in eager.grads.items()}
-            trace.grads = dict(grads)
             filled = iter(holes)
             call_args, call_kwargs = _map((args, kwargs), lambda x: _hole(x, next(filled)))
             returned = self._function(*call_args, **call_kwargs)
@@ -137,14 +159,20 @@ class Compiled:
             structure = _collect(returned, outputs)
             nodes = [x.node for x in outputs]
             writes = trace.writes()
-            left = dict(trace.grads)
-        wanted = [*nodes, *left.values(), *trace.checks]
-        given = [*holes, *grads.values()]
+        incoming = {v: node for v, node in trace.grads.incoming.items() if node is not None}
+        graded = {v: node for v, node in trace.grads.items() if node is not incoming.get(v)}
+        wanted = [*nodes, *graded.values(), *trace.checks]
+        given = [*holes, *incoming.values()]
         captured = self._captured(wanted, writes, given, trace)
         graph = Graph([*given, *captured], wanted, writes)
         graph = simplify(expand(tidy(graph), keep=_with_evaluation()))
-        arrays = [_array(node) for node in captured]
-        return Entry(graph, prepare(graph), arrays, structure, len(nodes), list(left))
+        plan = prepare(graph)
+        return Entry(
+            graph, plan, updater(plan, graph), [_array(node) for node in captured],
+            structure, [node.tensor_type for node in (*nodes, *graded.values())],
+            watched=list(trace.grads.incoming), incoming=list(incoming),
+            cleared=[v for v in incoming if v not in trace.grads], graded=list(graded),
+        )  # fmt: skip
 
     def _captured(
         self, wanted: list[Node], writes: dict[Variable, Node], given: list[Node], trace: Trace
@@ -164,24 +192,29 @@ class Compiled:
     # ------------------------------------------------------------------ running
 
     def _run(self, entry: Entry, arrays: list[Array]) -> Any:
-        held = [_array(node) for node in eager.grads.values()]
-        inputs = [*arrays, *held, *entry.captured]
+        grads = eager.grads
+        if entry.incoming:
+            held = [grads[variable] for variable in entry.incoming]
+            eager.evaluate(held)
+            arrays = [*arrays, *map(_array, held)]
         with eager.lock:
-            outputs = update(entry.plan, entry.graph, inputs)
+            outputs = entry.run(arrays + entry.captured)
         made = [
-            wrap(input(TensorType(array.shape, array.dtype), value=owned(array)))
-            for array in outputs[: entry.outputs + len(entry.graded)]
+            Tensor(input(type, "", owned(array), self._source))
+            for type, array in zip(entry.types, outputs, strict=False)  # after them come checks
         ]
-        eager.grads.clear()
-        for variable, x in zip(entry.graded, made[entry.outputs :], strict=True):
-            eager.grads[variable] = x.node
+        for variable in entry.cleared:
+            grads.pop(variable, None)
+        if entry.graded:
+            for variable, x in zip(entry.graded, made[-len(entry.graded) :], strict=True):
+                grads[variable] = x.node
         return _fill(entry.structure, iter(made))
 
     def _warn_of_many(self) -> None:
         self._traces += 1
         if self._traces == _MANY_PLANS:
             name = getattr(self._function, "__name__", "the function")
-            cause, mend = _variation(list(self._entries))
+            cause, mend = _variation([Key._make(key) for key in self._entries])
             warning = ManyPlansWarning(
                 name=name, count=_MANY_PLANS,
                 cause=cause[0], cause_zh=cause[1], mend=mend[0], mend_zh=mend[1],
@@ -282,8 +315,24 @@ def _with_evaluation() -> frozenset[str]:
     return frozenset(name for name, op in OPS.items() if op.evaluate is not None)
 
 
+def _first_line(function: Callable[..., Any]) -> Source | None:
+    """Where the function is written: the place of what its runs return."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return Source(code.co_filename, code.co_firstlineno, code.co_qualname) if code else caller()
+
+
+def _arrays(leaves: Sequence[Any]) -> list[Array]:
+    """The arrays of dynamic values; what waits to be evaluated is, all of it at once."""
+    lazy = [x for x in leaves if isinstance(x, Tensor) and x._node.value is None]
+    if lazy or eager.pending or eager.draws:
+        eager.evaluate([x.node for x in lazy])
+    return [_data(x) for x in leaves]
+
+
 def _data(leaf: Any) -> Array:
     """The array of a dynamic value; one of the library's types is not copied."""
+    if type(leaf) is Tensor and leaf._node.value is not None:
+        return leaf._node.value
     if isinstance(leaf, Tensor):
         value: Array = leaf._value("a compiled step")
         return value
@@ -316,10 +365,13 @@ class _Mark:
 _TENSOR, _NUMBER = _Mark("tensor"), _Mark("number")
 
 
+_DATA = (np.ndarray, np.generic, float)
+
+
 def _is_dynamic(value: Any) -> bool:
     if isinstance(value, Tensor):
         return not isinstance(value, VariableTensor)  # a variable is itself, not its value
-    return isinstance(value, np.ndarray | np.generic | float)
+    return isinstance(value, _DATA)
 
 
 def _hole(value: Any, node: Node) -> Tensor:
@@ -344,13 +396,16 @@ def _rebuilt(kind: type, items: list[Any]) -> Any:
 
 def _flatten(value: Any, leaves: list[Any]) -> Any:
     """The dynamic values, in order; returned: a hashable structure with marks in their places."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return (kind, tuple([_flatten(item, leaves) for item in value]))
     if _is_dynamic(value):
         leaves.append(value)
         return _NUMBER if isinstance(value, float) else _TENSOR
     if isinstance(value, dict):
-        return (dict, tuple((key, _flatten(item, leaves)) for key, item in value.items()))
+        return (dict, tuple([(key, _flatten(item, leaves)) for key, item in value.items()]))
     if isinstance(value, list | tuple):
-        return (type(value), tuple(_flatten(item, leaves) for item in value))
+        return (kind, tuple([_flatten(item, leaves) for item in value]))
     if isinstance(value, VariableTensor):
         return (VariableTensor, value.variable)
     try:
@@ -359,10 +414,10 @@ def _flatten(value: Any, leaves: list[Any]) -> Any:
         raise OptionError(
             name="an argument of a compiled function",
             expected="a tensor, array, number, string, or a list, tuple or dict of them",
-            got=type(value).__name__,
+            got=kind.__name__,
             mend="pass its parts, or read it from inside the function",
         ) from None
-    return (type(value), value)
+    return (kind, value)
 
 
 def _collect(value: Any, tensors: list[Tensor]) -> Any:

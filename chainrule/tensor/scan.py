@@ -13,7 +13,7 @@ from chainrule.core.ops import scan as core
 from chainrule.core.ops.shape import iota
 from chainrule.core.subgraph import Subgraph, copied, placeholder
 from chainrule.errors import OptionError, ShapeError
-from chainrule.tensor.state import Trace, current, tracing
+from chainrule.tensor.state import Gradients, Trace, current, tracing
 from chainrule.tensor.tensor import Tensor, need_node, wrap
 
 
@@ -171,7 +171,13 @@ class _Steps(Trace):
         return seed, base + self.step * count, ordinal
 
 
-class _NoGrads(dict[Variable, Node]):
+class _NoGrads(Gradients):
+    """Those around the loop, to be read."""
+
+    def _look(self, variable: Variable) -> None:
+        if variable not in self.incoming and variable in self._outside:
+            self.incoming[variable] = self._now[variable] = self._outside[variable]
+
     def __setitem__(self, variable: Variable, node: Node) -> None:
         _refuse("backward()")
 

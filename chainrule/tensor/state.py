@@ -13,14 +13,14 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Hashable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 
 import numpy as np
 
 from chainrule.core.dtype import DType, int64
 from chainrule.core.graph import Array, Graph, Node, Shape, Variable, place, walk
 from chainrule.core.loops import tidy
-from chainrule.core.op import Op, written
+from chainrule.core.op import Op, input, written
 from chainrule.errors import ChainruleError, LeakedTensorError
 from chainrule.run import prepare_once as prepare
 
@@ -192,14 +192,56 @@ def owned(array: Array) -> Array:
     return array
 
 
+class Gradients(MutableMapping[Variable, Node]):
+    """Gradients inside a trace; one that waits outside comes in once it is looked at.
+
+    Attributes:
+        incoming: for each variable whose gradient was looked at or set, the input that stands for
+            the gradient it had outside, or None.
+    """
+
+    def __init__(self, outside: Mapping[Variable, Node]) -> None:
+        self._outside = outside
+        self._now: dict[Variable, Node] = {}
+        self.incoming: dict[Variable, Node | None] = {}
+
+    def _look(self, variable: Variable) -> None:
+        if variable not in self.incoming:
+            node = self._outside.get(variable)
+            hole = None if node is None else input(node.tensor_type, "grad")
+            self.incoming[variable] = hole
+            if hole is not None:
+                self._now[variable] = hole
+
+    def __getitem__(self, variable: Variable) -> Node:
+        self._look(variable)
+        return self._now[variable]
+
+    def __setitem__(self, variable: Variable, node: Node) -> None:
+        self._look(variable)
+        self._now[variable] = node
+
+    def __delitem__(self, variable: Variable) -> None:
+        self._look(variable)
+        del self._now[variable]
+
+    def __iter__(self) -> Iterator[Variable]:
+        return iter(self._now)
+
+    def __len__(self) -> int:
+        return len(self._now)
+
+
 class Trace(State):
     """Reads and writes of variables while a function is compiled."""
+
+    grads: Gradients
 
     def __init__(self) -> None:
         super().__init__()
         self.id = next(_trace_ids)
         self.reads: dict[Variable, Node] = {}
-        self.grads = dict(eager.grads)
+        self.grads = Gradients(eager.grads)
 
     def fetch(self, variable: Variable) -> Node:
         if variable not in self.reads:

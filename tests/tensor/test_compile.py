@@ -293,64 +293,7 @@ def test_the_ninth_plan_names_a_changing_module() -> None:
         step(cr.ones(1))
 
 
-# ------------------------------------------------------------------------------ gradients
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-def test_gradients_wait_across_calls(compiled: bool) -> None:
-    w = cr.tensor(1.0, cr.float64, requires_grad=True)
-    optimizer = optim.SGD([w], lr=0.5)
-
-    def accumulate(x: Any) -> None:
-        (w * x).backward()
-
-    def update() -> None:
-        optimizer.step()
-
-    if compiled:
-        accumulate, update = cr.compile(accumulate), cr.compile(update)
-    for _ in range(2):
-        for x in (1.0, 2.0, 3.0):
-            accumulate(cr.tensor(x, cr.float64))
-        (w * 4).backward()  # uncompiled, in between
-        assert w.grad.item() == 10
-        update()
-        assert w.grad is None
-    assert w.item() == 1 - 0.5 * 20
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-def test_two_updates_in_one_step(compiled: bool) -> None:
-    w = cr.tensor(1.0, cr.float64, requires_grad=True)
-    optimizer = optim.SGD([w], lr=0.1, momentum=0.9)
-
-    def step() -> Any:
-        first = w * w
-        optimizer.step(first)
-        second = w * w
-        optimizer.step(second)
-        return first, second
-
-    run = cr.compile(step) if compiled else step
-    results = [float(loss.item()) for _ in range(2) for loss in run()]
-    w2, v, expected = 1.0, 0.0, []
-    for _ in range(4):
-        expected.append(w2 * w2)
-        v = 0.9 * v + 2 * w2
-        w2 -= 0.1 * v
-    assert results == pytest.approx(expected, rel=1e-14)
-
-
-def test_gradient_through_what_was_captured() -> None:
-    w = cr.tensor(3.0, requires_grad=True)
-    h = w * w  # made outside, used inside
-
-    @cr.compile
-    def step(x: Any) -> None:
-        (h * x).backward()
-
-    step(cr.tensor(2.0))
-    assert w.grad.item() == 12
+# ------------------------------------------------------------------------------ kinds of functions
 
 
 def test_a_compiled_model_keeps_its_face() -> None:
