@@ -107,11 +107,14 @@ def _found(node: Node, uses: Counter[Node], known: Collection[Node]) -> _Norm | 
 
 def _is_per_channel(number: Node, known: Collection[Node]) -> bool:
     """Whether it is settled, and the same along all axes but that of the channels, the second."""
-    if number.op.name != "broadcast_to" or number not in known:
-        return False
-    inner = number.inputs[0]
+    inner = _unstretched(number)
     lead = number.ndim - inner.ndim
-    return all(n == 1 for axis, n in enumerate(inner.shape, lead) if axis != 1)
+    is_same = all(n == 1 for axis, n in enumerate(inner.shape, lead) if axis != 1)
+    return is_same and number in known
+
+
+def _unstretched(number: Node) -> Node:
+    return number.inputs[0] if number.op.name == "broadcast_to" else number
 
 
 def _is_reciprocal_root(number: Node) -> bool:
@@ -129,7 +132,7 @@ def _affine(norm: _Norm, done: Mapping[Node, Node]) -> Node:
 
     def numbers(part: Node) -> Node:
         """One per channel."""
-        inner = done[part].inputs[0]
+        inner = _unstretched(done[part])
         return broadcast_to(reshape(inner, (inner.size,)), (channels,))
 
     factor = numbers(norm.scale)
