@@ -5,7 +5,7 @@
     python3 dev.py check     style, types and the first tests: seconds, for every save
     python3 dev.py test      check, and then the whole test suite: before every push
     python3 dev.py lint      mend the style: sort imports, format
-    python3 dev.py bench     list the benchmarks, or run one: bench NAME
+    python3 dev.py bench     measure everything, or one thing: bench NAME; bench --list
     python3 dev.py docs      run the examples in the documentation and refresh their output
 
 It needs Python 3.11 or newer and nothing else. What a job needs is installed into a virtual
@@ -96,6 +96,7 @@ class Environment:
 
 PRODUCT = Environment("demo", extra="")
 DEVELOPMENT = Environment("dev", extra="test")
+BENCHMARKS = Environment("bench", extra="bench")
 
 
 def run(*command: str, **settings: str) -> None:
@@ -148,17 +149,19 @@ def lint(options: Sequence[str]) -> None:
 
 
 def bench(options: Sequence[str]) -> None:
-    """List the benchmarks, or run one by name; extra words go to it."""
-    programs = sorted((ROOT / "benchmarks").glob("*.py"))
-    names = [path.stem for path in programs if path.stem != "common"]
-    if not options:
-        for name in names:
-            say(f"{name:20} {summary(ROOT / 'benchmarks' / f'{name}.py')}")
+    """Run all benchmarks and write docs/benchmarks, or one by name; --list lists them.
+
+    Extra words go to the program: bench --quick, bench training W1 --threads 2.
+    """
+    found = programs()
+    if "--list" in options:
+        for name, about in found.items():
+            say(f"{name:20} {about}")
         return
-    name, *rest = options
-    if name not in names:
-        raise Failed(2, f"there is no benchmark {name!r}; there are: {', '.join(names)}")
-    DEVELOPMENT.ready().run(f"benchmarks/{name}.py", *rest)
+    name, *rest = options if options and not options[0].startswith("-") else ("full", *options)
+    if name not in found:
+        raise Failed(2, f"there is no benchmark {name!r}; there are: {', '.join(found)}")
+    BENCHMARKS.ready().run(f"benchmarks/{name}.py", *rest)
 
 
 def docs(options: Sequence[str]) -> None:
@@ -180,6 +183,15 @@ JOBS: dict[str, Callable[[Sequence[str]], None]] = {
 def existing(names: Sequence[str]) -> list[str]:
     """Those of the files and folders that are there."""
     return [name for name in names if (ROOT / name).exists()]
+
+
+def programs() -> dict[str, str]:
+    """The benchmarks, and what each is about; files beside them are their parts."""
+    found = {}
+    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+        if "\ndef main(" in path.read_text("utf-8"):
+            found[path.stem] = summary(path)
+    return found
 
 
 def summary(path: Path) -> str:

@@ -17,13 +17,17 @@ def fresh(program: str) -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def seconds(rounds: int) -> dict[str, float]:
+    """How long Python takes to start, alone and with each import: medians."""
+    programs = {"python alone": "pass", "numpy": "import numpy", "chainrule": "import chainrule"}
+    return medians({name: partial(fresh, line) for name, line in programs.items()}, rounds=rounds)
+
+
 def main() -> int:
     """Print the times and their ratio; 1 if it is above the limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
-    programs = {"python alone": "pass", "numpy": "import numpy", "chainrule": "import chainrule"}
-    took = medians({name: partial(fresh, line) for name, line in programs.items()}, rounds=rounds)
+    took = seconds(parser.parse_args().rounds)
     for name, each in took.items():
         print(f"{name:14} {each * 1e3:7.1f} ms")
     # What the interpreter itself needs to start is part of neither import.

@@ -64,8 +64,8 @@ class Workload:
         return outputs.reshape(-1, outputs.shape[-1]) if is_rows else outputs
 
 
-def chainrule_step(workload: Workload) -> Step:
-    """The step in chainrule, compiled, on the executor that is set."""
+def chainrule_training(workload: Workload) -> Callable[..., Any]:
+    """The step in chainrule as a function of inputs and classes, compiled."""
     import chainrule as cr
     from chainrule import nn, optim
 
@@ -79,9 +79,14 @@ def chainrule_step(workload: Workload) -> Step:
         optimizer.step()
         return loss
 
-    compiled = cr.compile(step)
+    return cr.compile(step)
+
+
+def chainrule_step(workload: Workload) -> Step:
+    """The step in chainrule, compiled, on the executor that is set."""
+    run = chainrule_training(workload)
     inputs, classes = workload.data()
-    return lambda: compiled(inputs, classes).item()
+    return lambda: run(inputs, classes).item()
 
 
 def start_of(workload: Workload) -> dict[str, Array]:

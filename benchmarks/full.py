@@ -1,0 +1,133 @@
+"""Everything at once: training, inference, start, memory and size, written to docs/benchmarks.
+
+    python dev.py bench [--quick] [--scaling] [--all] [--out FOLDER] [W1 W2 ...]
+
+W1 to W7 in training and in inference (batch 1 and 64), with one thread and with two, against
+PyTorch, JAX and onnxruntime; about a quarter of an hour. --quick takes a few rounds, enough to see
+that it works. --scaling varies batch, width, sequence and depth too. --all lets torch.compile take
+part. See ``report`` for what is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import footprint
+import import_time
+import report
+import startup
+from candidates import EAGER, FUSED, JAX, OURS
+from figures import Results
+from measuring import (
+    QUICK,
+    Settings,
+    inference_rows,
+    scaling_rows,
+    sized_rows,
+    training_rows,
+)
+from workloads import SIZES, WORKLOADS
+
+import chainrule as cr
+
+
+def machine(options: argparse.Namespace) -> dict[str, str]:
+    """What the figures depend on."""
+    from chainrule.run.native.target import host
+    from chainrule.run.native.team import available_threads
+
+    versions = []
+    for name in ("numpy", "llvmlite", "torch", "jax", "onnxruntime"):
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            versions.append(f"{name} is not installed")
+    cores = available_threads()
+    return {
+        "when": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": _commit(),
+        "processor": f"{host().cpu} ({platform.machine()}), {cores} cores to use",
+        "system": f"{platform.system()} {platform.release()}",
+        "versions": f"Python {platform.python_version()}, {', '.join(versions)}",
+        "rounds": "a few (--quick): these figures say little" if options.quick else "at least 9",
+    }
+
+
+def _commit() -> str:
+    """Which version of the sources was measured."""
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=footprint.ROOT, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    return found.stdout.strip() or "not from a repository"
+
+
+def run(options: argparse.Namespace) -> Results:
+    """Measure."""
+    threads = (1, 2) if (os.cpu_count() or 1) > 1 else (1,)
+    settings = QUICK if options.quick else Settings()
+    settings = replace(settings, threads=threads, compiled=options.all)
+    results = Results(machine(options))
+    begin = time.perf_counter()
+
+    def say(text: str) -> None:
+        print(f"{time.perf_counter() - begin:6.0f} s  {text}", flush=True)
+
+    def measure(text: str, make: Callable[..., tuple[list[Any], list[str]]], *args: Any) -> None:
+        say(text)
+        rows, notes = make(*args)
+        results.rows += rows
+        results.notes += notes
+
+    for name in options.names:
+        measure(f"training {name}", training_rows, name, settings)
+    measure("training W1 at batch 16", sized_rows, "batch:16", [OURS, EAGER], settings)
+    for name in options.names:
+        measure(f"inference {name}", inference_rows, name, settings)
+    if options.scaling:
+        shorter = replace(settings, seconds=settings.seconds / 4)
+        for kind in SIZES:
+            measure(f"scaling: {kind}", scaling_rows, kind, [OURS, FUSED, JAX], shorter)
+    say("first steps in new processes")
+    results.starts, notes = startup.starts(1 if options.quick else 5)
+    results.notes += notes
+    cr.set_executor("native")
+    results.new_batch, results.planning = startup.new_batch_seconds()
+    results.small_call = startup.small_call_seconds()
+    say("import time, installed size")
+    results.imports = import_time.seconds(3 if options.quick else 15)
+    results.installed = footprint.installed()
+    say("done")
+    return results
+
+
+def main() -> int:
+    """Measure and write the report; 1 if a candidate could not take part."""
+    parser = argparse.ArgumentParser(description="Everything at once, written to docs/benchmarks.")
+    parser.add_argument("names", nargs="*", choices=[*WORKLOADS, []], help="W1 W2 ...; all if none")
+    parser.add_argument("--quick", action="store_true", help="few rounds, to see that it works")
+    parser.add_argument("--scaling", action="store_true", help="batch, width, sequence and depth")
+    parser.add_argument("--all", action="store_true", help="torch.compile takes part")
+    parser.add_argument("--out", type=Path, default=report.FOLDER, help="where the report goes")
+    options = parser.parse_args()
+    options.names = options.names or list(WORKLOADS)
+    results = run(options)
+    report.save(results, options.out)
+    print(options.out / "README.md")
+    print("".join(f"left out: {note}\n" for note in results.notes), end="")
+    return int(bool(results.notes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
