@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chainrule.core.dtype import is_float
-from chainrule.core.graph import Node, TensorType, derived_from, needing_gradients, walk
+from chainrule.core.graph import (
+    Node,
+    TensorType,
+    derived_from,
+    needing_gradients,
+    phase,
+    walk,
+)
 from chainrule.core.op import Joint, results
 from chainrule.core.ops.shape import full
 from chainrule.core.rewrite import body_of
@@ -83,7 +90,7 @@ def _add(flowing: Cotangents, node: Node, index: int, part: Node | None) -> None
     if part is None or before is None:
         slots[index] = part if before is None else before
         return
-    with derived_from(node):
+    with derived_from(node), phase("backward"):
         slots[index] = before + part
 
 
@@ -92,7 +99,7 @@ def _back(
 ) -> Sequence[Node | None]:
     """The cotangents of a node's inputs, from those of its results."""
     derivative = node.op.derivative
-    with derived_from(node):
+    with derived_from(node), phase("backward"):
         outputs = results(node)
         filled = [
             part if part is not None else full(output.shape, 0, output.dtype)

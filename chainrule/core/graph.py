@@ -81,12 +81,13 @@ def caller() -> Source | None:
 
 
 class _Place(threading.local):
-    """Where nodes are being made: the layer path, the forward node, the trace."""
+    """Where nodes are being made: the layer path, the forward node, the phase, the trace."""
 
     def __init__(self) -> None:
         self.scope: tuple[str, ...] = ()
         self.origin: Node | None = None
         self.source: Source | None = None
+        self.phase = "forward"
         self.trace = 0
         self.gradients = True
 
@@ -119,12 +120,25 @@ def needing_gradients(on: bool) -> Iterator[None]:
 @contextmanager
 def derived_from(node: Node) -> Iterator[None]:
     """Nodes made inside come from ``node`` (a gradient, a body) and share its layer and line."""
-    before = (place.scope, place.origin, place.source)
-    place.scope, place.origin, place.source = node.scope, node, node.source
+    before = (place.scope, place.origin, place.source, place.phase)
+    place.scope, place.origin, place.source, place.phase = (
+        node.scope, node, node.source, node.phase
+    )  # fmt: skip
     try:
         yield
     finally:
-        place.scope, place.origin, place.source = before
+        place.scope, place.origin, place.source, place.phase = before
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """Nodes made inside belong to this part of a step: ``forward``, ``backward``, ``update``."""
+    before = place.phase
+    place.phase = name
+    try:
+        yield
+    finally:
+        place.phase = before
 
 
 # ---------------------------------------------------------------------------------- nodes
@@ -143,6 +157,7 @@ class Node(Operators):
         scope: path of the layer that made it, for example ``("encoder", "fc1")``.
         origin: the forward node it was derived from, when it is part of a gradient or a body.
         source: the line of the user's program that made it.
+        phase: the part of a step that it belongs to: ``forward``, ``backward`` or ``update``.
         serial: a number that grows in program order.
         trace: the trace it belongs to; 0 outside traces.
         value: its array, once known. A leaf with data has it from the start.
@@ -158,6 +173,7 @@ class Node(Operators):
         "needs_grad",
         "op",
         "origin",
+        "phase",
         "scope",
         "serial",
         "source",
@@ -182,6 +198,7 @@ class Node(Operators):
         self.scope = place.scope
         self.origin = place.origin
         self.source = source or place.source or caller()
+        self.phase = place.phase
         self.serial = next(_serials)
         self.trace = place.trace
         self.value = value
@@ -204,6 +221,7 @@ class Node(Operators):
     def _twin(self, inputs: tuple[Node, ...], attrs: Mapping[str, Any]) -> Node:
         twin = Node(self.op, inputs, attrs, self.type, source=self.source)
         twin.scope, twin.origin, twin.source = self.scope, self.origin, self.source
+        twin.phase = self.phase
         return twin
 
     @property

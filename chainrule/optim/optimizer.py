@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.dtype import float64, int64
-from chainrule.core.graph import Variable
+from chainrule.core.graph import Variable, phase
 from chainrule.errors import NoGradientError, OptionError, StateDictError, closest
 from chainrule.optim.schedules import Schedule
 from chainrule.optim.transforms import Transform, cast
@@ -19,6 +27,8 @@ from chainrule.tensor.variable import VariableTensor, variable
 
 Parameters = Iterable[Any]
 Options = Mapping[str, Any]  # hyper-parameters by name
+# How a step computes, the variables it reads, and those it writes.
+_Record = tuple[Subgraph, tuple[Variable, ...], tuple[Variable, ...]]
 
 
 class Group(MutableMapping[str, Any]):
@@ -42,6 +52,11 @@ class Group(MutableMapping[str, Any]):
     def counts(self) -> bool:
         """Whether a transform asks how many updates a parameter had."""
         return any("step" in link.reads for link in self.chain)
+
+    @property
+    def is_recordable(self) -> bool:
+        """Whether its transforms are the library's: they compute the same at every step."""
+        return all(type(link).__module__.startswith("chainrule.") for link in self.chain)
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -107,6 +122,7 @@ class Optimizer:
         self._defaults = dict(options)
         self._state: dict[Variable, dict[str, VariableTensor]] = {}
         self.param_groups: list[Group] = []
+        self._records: dict[Hashable, _Record] = {}
         given = list(parameters)
         if not given:
             raise OptionError(
@@ -191,13 +207,14 @@ class Optimizer:
                 "parameters; each step consumes the gradients",
                 mend_zh="先对用该模型参数算出的损失调用 loss.backward();每一步都会用掉梯度",
             )
-        for group in self.param_groups:
-            h = group.hyper()
-            for p in group.parameters:
-                gradient = grads.pop(p.variable, None)
-                if gradient is not None:
-                    self._update(p, wrap(gradient), group, h)
-            group.step.copy_(group.step + 1)
+        with phase("update"):
+            for group in self.param_groups:
+                h = group.hyper()
+                for p in group.parameters:
+                    gradient = grads.pop(p.variable, None)
+                    if gradient is not None:
+                        self._update(p, wrap(gradient), group, h)
+                group.step.copy_(group.step + 1)
 
     def _update(self, p: VariableTensor, u: Tensor, group: Group, h: dict[str, Tensor]) -> None:
         state = self._states(p, group)
@@ -227,7 +244,7 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         current().flush()  # copies and pickles hold the values of now
-        return vars(self)
+        return {**vars(self), "_records": {}}
 
     # ------------------------------------------------------------------ saving
 

@@ -180,13 +180,17 @@ class Lowering:
 
     def lower(self, group: Group) -> None:
         """Append the tasks of a group."""
+        first = len(self.tasks)
         if group.is_chain:
             self._chain(group)
-            return
-        (node,) = group.nodes
-        if node.op.name not in self._singles:
-            raise NoKernelError(node.op.name)
-        self._singles[node.op.name](node)
+        else:
+            (node,) = group.nodes
+            if node.op.name not in self._singles:
+                raise NoKernelError(node.op.name)
+            self._singles[node.op.name](node)
+        nodes = (*([group.product] if group.product else []), *reversed(group.nodes))
+        for each in self.tasks[first:]:
+            each.nodes = each.nodes or nodes
 
     def _chain(self, group: Group) -> None:
         product = group.product

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from chainrule.core.graph import Node
 from chainrule.run.native.jit import Spec
 from chainrule.run.native.views import Buffer, View
 
@@ -22,6 +23,7 @@ class Task:
         checks: it may find an index out of range.
         guarded: it writes a variable.
         needs: earlier tasks that must be done, by number.
+        nodes: what it computes, for the profile.
     """
 
     spec: Spec
@@ -33,6 +35,7 @@ class Task:
     checks: bool = False
     guarded: bool = False
     needs: list[int] = field(default_factory=list)
+    nodes: tuple[Node, ...] = ()
 
 
 @dataclass(eq=False)
@@ -73,6 +76,7 @@ class Loop:
     writes: list[Buffer]
     needs: list[int] = field(default_factory=list)
     guarded: bool = False
+    nodes: tuple[Node, ...] = ()
 
     @property
     def tiles(self) -> int:
