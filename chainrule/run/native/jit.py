@@ -47,6 +47,7 @@ def emitters() -> Mapping[str, Emitter]:
         attention.attention, attention.attention_gradient, convolution.convolution,
         convolution.pack_weights, wide_convolution.wide_convolution, pooling.max_pool,
         pooling.max_unpool, bins.max_bins, sorting.sort, cumulative.cumsum, runner.runner,
+        runner.timed_runner,
     )  # fmt: skip
     return {emit.__name__: emit for emit in found}
 

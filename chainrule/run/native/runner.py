@@ -32,7 +32,8 @@ from chainrule.run.native.kernels.calling import SCRATCH_BYTES, SIGNATURE
 TASKS, TABLE, PROGRESS, SLOTS, ERRORS, VERDICT, INTERRUPT, PRIVATE = range(8)
 HEAD_WORDS = 8
 # One task in the table. A loop has no kernel; ARGS is its record, TILES the length of its body.
-KERNEL, ARGS, TILES, GUARDED, NEEDS, NEEDED = range(6)
+# "Ticks": how long its calls took; counted by the runner of the profile alone.
+KERNEL, ARGS, TILES, GUARDED, NEEDS, NEEDED, TICKS = range(7)
 TASK_WORDS = 8
 # A loop's record: how many laps, how many cursors, then the cursors. In lap t a cursor's slot has
 # the address in the slot BASE, and OFFSET + (t & MASK) * STRIDE bytes.
@@ -51,6 +52,7 @@ MOST_SLOTS = 1 << 15
 THREAD_BYTES = SCRATCH_BYTES + 8 * MOST_SLOTS
 
 ENDINGS = ("_one", "_many", "_help", "_pause")
+TIMED_ENDINGS = ("_one", "_ticks")
 _GO, _SKIP = 1, 2
 
 
@@ -73,13 +75,49 @@ def runner(module: Module, name: str, spec: RunnerSpec) -> None:
     fn.ret()
 
 
+def timed_runner(module: Module, name: str, spec: RunnerSpec) -> None:
+    """The runner of the profile: on one thread, it counts the ticks of each task.
+
+    ``ticks(out)`` stores the clock that it reads.
+    """
+    _alone(module, name, lambda entry: _timing(entry, spec))
+    _one(module, name, spec)
+    fn = Function(module, f"{name}_ticks", [("ptr", "out")])
+    fn.args[0].store(_ticks(fn, spec))
+    fn.ret()
+
+
+def _timing(entry: Value, spec: RunnerSpec) -> Callable[[], None]:
+    """Read the clock; the result reads it again and adds the difference to the entry's ticks."""
+    start = _ticks(entry.fn, spec)
+
+    def stop() -> None:
+        took = _ticks(entry.fn, spec) - start
+        entry.store(entry.load("i64", TICKS) + took, TICKS)
+
+    return stop
+
+
+def _ticks(fn: Function, spec: RunnerSpec) -> Value:
+    """A clock that counts at a constant rate."""
+    if spec.arm:
+        return fn.op("i64", 'call i64 asm sideeffect "mrs $0, cntvct_el0", "=r"()')
+    fn.module.declare("llvm.readcyclecounter", "i64", [])
+    return fn.op("i64", "call i64 @llvm.readcyclecounter()")
+
+
 # ------------------------------------------------------------------------------ one thread
 
 
-def _alone(module: Module, name: str) -> None:
+def _alone(
+    module: Module, name: str, timing: Callable[[Value], Callable[[], None]] | None = None
+) -> None:
     """Some entries of the table on one thread: ``(head, scratch, slots, first, last, verdict)``.
 
     The result is the run's verdict, 0 while none is needed.
+
+    Args:
+        timing: called before the tiles of a task, and what it gives after them.
     """
     args = [
         ("ptr", "head"), ("ptr", "scratch"), ("ptr", "slots"), ("i64", "first"), ("i64", "last"),
@@ -95,7 +133,10 @@ def _alone(module: Module, name: str) -> None:
         (verdict,) = fn.when(undecided, lambda: [_verdict(head)], lambda: [verdict])
         skipped = guarded & verdict.compare("eq", _SKIP)
         tiles = fn.select(skipped, 0, entry.load("i64", TILES))
+        stop = timing(entry) if timing else None
         fn.loop(0, tiles, 1, (), lambda tile: _call(entry, slots, tile, scratch))
+        if stop:
+            stop()
         return verdict
 
     def lap(_: Value, start: Value, end: Value, verdict: Value) -> Value:
