@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from common import Array, interval
-from peak import peak_flops
 from workloads import WORKLOADS, Workload, chainrule_step, torch_step
 
 import chainrule as cr
+from chainrule.run.native.peak import peak_flops
 from chainrule.run.native.target import host
 from chainrule.run.native.team import team
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
+
+from chainrule.run.native import jit
+from chainrule.run.native.ir import Function, Module, Value, vector
+from chainrule.run.native.target import host
 
 _COUNT = 20_000
 
 
+@lru_cache(maxsize=1)
 def peak_loop() -> tuple[Callable[[], None], float]:
     """A loop that does nothing but fused products and sums, and how many operations a call does."""
     import llvmlite.binding as llvm
-
-    from chainrule.run.native import jit
-    from chainrule.run.native.ir import Function, Module, Value, vector
-    from chainrule.run.native.target import host
 
     target = host()
     module = Module(target.has_fma, target.has_rounding)
@@ -45,11 +47,11 @@ def peak_loop() -> tuple[Callable[[], None], float]:
     return call, 2.0 * _COUNT * chains * target.lanes
 
 
-def peak_flops() -> float:
+def peak_flops(tries: int = 200) -> float:
     """Operations per second of one core that does nothing else: the best of many tries."""
     run, flops = peak_loop()
     best = float("inf")
-    for _ in range(200):
+    for _ in range(tries):
         start = time.perf_counter()
         run()
         best = min(best, time.perf_counter() - start)
