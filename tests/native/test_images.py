@@ -15,6 +15,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.graph import Array
 from chainrule.run.native.plan import Plan
+from chainrule.run.native.task import Task
 from chainrule.run.native.team import team
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -24,9 +25,9 @@ pytestmark = pytest.mark.usefixtures("threads")
 
 Make = Callable[[Any], nn.Module]
 NETWORKS: dict[str, tuple[Make, tuple[int, ...], str]] = {
-    "W3": (digits, (4, 1, 28, 28), "cross_entropy"),
-    "W4": (resnet20, (4, 3, 32, 32), "cross_entropy"),
-    "W7": (detector, (2, 3, 64, 64), "mse_loss"),
+    "W3": (digits, (8, 1, 28, 28), "cross_entropy"),
+    "W4": (resnet20, (8, 3, 32, 32), "cross_entropy"),
+    "W7": (detector, (8, 3, 64, 64), "mse_loss"),
 }
 
 
@@ -85,6 +86,21 @@ def test_bits_depend_neither_on_threads_nor_on_the_order_of_tiles(
             patch.setattr(team, "run", ShuffledRun(entry.plan, seed))
             first.append(compiled(images, target).item())
     assert first == losses
+    assert weights(other) == weights(model)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_tasks_in_tandem_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses, (compiled, *_), model = run(name, "native", 2)
+    (entry,) = compiled._entries.values()
+    tandems = [task for task in entry.plan.tasks if isinstance(task, Task) and task.parts]
+    assert tandems
+    assert all(task.tiles >= 8 for task in tandems)
+    monkeypatch.setattr("chainrule.run.native.plan.in_tandem", list)
+    again, (compiled, *_), other = run(name, "native", 2)
+    (entry,) = compiled._entries.values()
+    assert not any(task.parts for task in entry.plan.tasks if isinstance(task, Task))
+    assert again == losses
     assert weights(other) == weights(model)
 
 

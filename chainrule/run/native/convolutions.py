@@ -24,6 +24,7 @@ from chainrule.run.native.kernels.convolution import (
 from chainrule.run.native.kernels.wide_convolution import WideSpec
 from chainrule.run.native.kernels.windows import Axis, Slab
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program, Step
+from chainrule.run.native.tandem import same_tiles, sliced
 from chainrule.run.native.task import task
 from chainrule.run.native.views import View
 
@@ -153,7 +154,7 @@ def _direct(
     written = {operand for _, operand in program.stores}
     made.writes = [flat[i].buffer for i in sorted(written)]
     made.reads = made.reads[:2] + [v.buffer for i, v in enumerate(flat) if i not in written]
-    lowering.tasks.append(made)
+    lowering.tasks.append(sliced(made, [x, *flat], x.shape[0], same_tiles(made)))
     for source, place in copies:
         lowering.copy(source, place)
 

@@ -38,6 +38,7 @@ def emitters() -> Mapping[str, Emitter]:
         randomness,
         rows,
         sorting,
+        tandem,
         wide_convolution,
     )
 
@@ -46,8 +47,8 @@ def emitters() -> Mapping[str, Emitter]:
         matvec.matvec, index.take, index.scatter, index.gather, index.gather_add, randomness.random,
         attention.attention, attention.attention_gradient, convolution.convolution,
         convolution.pack_weights, wide_convolution.wide_convolution, pooling.max_pool,
-        pooling.max_unpool, bins.max_bins, sorting.sort, cumulative.cumsum, runner.runner,
-        runner.timed_runner,
+        pooling.max_unpool, bins.max_bins, sorting.sort, cumulative.cumsum, tandem.tandem,
+        runner.runner, runner.timed_runner,
     )  # fmt: skip
     return {emit.__name__: emit for emit in found}
 

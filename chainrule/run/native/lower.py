@@ -28,8 +28,9 @@ from chainrule.run.native.placing import GAP, parts_of, with_gaps
 from chainrule.run.native.pools import POOLING
 from chainrule.run.native.products import product_tasks
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program, Step
+from chainrule.run.native.tandem import sliced
 from chainrule.run.native.target import Target
-from chainrule.run.native.task import Entry, task
+from chainrule.run.native.task import Entry, Task, task
 from chainrule.run.native.views import Buffer, View, contiguous, merged
 
 # Entries of a tile of an elementwise chain.
@@ -293,7 +294,7 @@ class Lowering:
         made = task(spec, views, [], numbers, tiles)
         made.writes = [views[i].buffer for i in sorted(written)]
         made.reads = [view.buffer for i, view in enumerate(views) if i not in written]
-        self.tasks.append(made)
+        self.tasks.append(_sliced(made, program, views))
 
     # ------------------------------------------------------------------ nodes by themselves
 
@@ -469,6 +470,27 @@ class Chain:
             assert found is not None
             view = found
         return view.broadcast_to(shape)
+
+
+def _sliced(made: Task, program: Program, views: Sequence[View]) -> Task:
+    """A task over rows, cut along them; along the columns where there is but one row."""
+    count, width, _, tile_cols, across, *rest = made.numbers
+
+    def by_rows(n: int) -> Task | None:
+        if count % n:
+            return None
+        return replace(
+            made, numbers=[count, width, count // n, tile_cols, across, *rest], tiles=n * across
+        )
+
+    def by_columns(n: int) -> Task | None:
+        if width % n:
+            return None
+        return replace(made, numbers=[count, width, 1, width // n, n, *rest], tiles=n)
+
+    if count > 1:
+        return sliced(made, views, count, by_rows)
+    return made if program.has_reductions else sliced(made, views, width, by_columns)
 
 
 def _only(stack: View) -> View:

@@ -8,6 +8,7 @@ weights above all; normalisation is folded into them (``inference``).
 from __future__ import annotations
 
 import ctypes
+import itertools
 import sys
 import threading
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ from chainrule.run.native.moments import by_rows
 from chainrule.run.native.order import Copy, scheduled
 from chainrule.run.native.pads import joined
 from chainrule.run.native.planes import planed
+from chainrule.run.native.tandem import in_tandem
 from chainrule.run.native.target import host
 from chainrule.run.native.task import Entry, Loop, Task, entries, keep, link, place, split
 from chainrule.run.native.team import team
@@ -126,6 +128,8 @@ class Plan:
         if not graph.writes:
             first, made = split(made, lowering.fixed)
         self.kept = keep(first, made, _KEPT)
+        if fused:
+            made = in_tandem(made)
         self.tasks, self.prologue = list(entries(made)), list(entries(first))
         for loop in (*self.prologue, *self.tasks):
             for cursor in loop.cursors if isinstance(loop, Loop) else ():
@@ -144,7 +148,8 @@ class Plan:
     def _fill_tables(self) -> None:
         """What the runner reads, in memory."""
         every = [*self.prologue, *self.tasks]
-        self._library = Library([task.spec for task in every if isinstance(task, Task)])
+        kernels = [task.kernels() for task in every if isinstance(task, Task)]
+        self._library = Library(list(itertools.chain(*kernels)))
         self._arena = aligned((self.memory,), np.dtype(np.uint8))
         self._errors = aligned((8,), np.dtype(np.int64))
         self._results = aligned((self.kept,), np.dtype(np.uint8))
@@ -286,16 +291,16 @@ class Table:
         """``private``: slots move during a run, so that each thread has its own."""
         self.tasks = tasks
         args: list[int] = []
-        starts = []
-        for task in tasks:
-            starts.append(len(args))
-            args += _arguments(task)
+        links: list[int] = []
+        starts = [_add_arguments(task, library, args, links) for task in tasks]
         needs = [len(args)]
         for task in tasks:
             args += task.needs
             needs.append(len(args))
         self._args = np.array([*args, 0], np.int64)
         start = address(self._args)
+        for word in links:
+            self._args[word] = start + 8 * self._args[word]
         count = len(tasks)
         self.entries = aligned((max(count, 1) * words.TASK_WORDS,), np.dtype(np.int64))
         self._progress = aligned((max(count, 1) * words.PROGRESS_WORDS,), np.dtype(np.int64))
@@ -339,6 +344,24 @@ def _nbytes(node: Node) -> int:
 def _place(buffer: Buffer, offset: int) -> list[int]:
     """The slot, and the bytes from there."""
     return [_ARENA if buffer.slot is None else buffer.slot, buffer.offset + offset]
+
+
+def _add_arguments(entry: Entry, library: Library, args: list[int], links: list[int]) -> int:
+    """Append what an entry is called with, after that of its parts; where it begins.
+
+    ``links`` are words that hold the number of another word, whose address is wanted there.
+    """
+    parts = entry.parts if isinstance(entry, Task) else []
+    begins = [_add_arguments(part.task, library, args, links) for part in parts]
+    start = len(args)
+    if not parts:
+        args += _arguments(entry)
+        return start
+    args.append(len(parts))
+    for part, begin in zip(parts, begins, strict=True):
+        links.append(len(args) + 1)
+        args += [library.addresses[part.task.spec, ""], begin, part.tiles]
+    return start
 
 
 def _arguments(entry: Entry) -> list[int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chainrule.core.dtype import float32
@@ -13,7 +14,9 @@ from chainrule.run.native.kernels.convolution import ROOM
 from chainrule.run.native.kernels.pooling import PoolSpec
 from chainrule.run.native.kernels.windows import Axis, Slab
 from chainrule.run.native.ordering import max_bins, strided_windows
-from chainrule.run.native.task import task
+from chainrule.run.native.tandem import sliced
+from chainrule.run.native.task import Task, task
+from chainrule.run.native.views import View
 
 if TYPE_CHECKING:
     from chainrule.run.native.lower import Lowering
@@ -72,7 +75,8 @@ def _max_pool(lowering: Lowering, node: Node) -> None:
     planes = x.shape[0] * x.shape[1]
     strips = -(-spec.rows.positions // spec.strip)
     tiles = -(-planes // spec.planes) * strips
-    lowering.tasks.append(task(("max_pool", spec), [x], results, [planes, strips], tiles))
+    made = task(("max_pool", spec), [x], results, [planes, strips], tiles)
+    lowering.tasks.append(_sliced(made, [x, *results]))
 
 
 def _gather_add(lowering: Lowering, node: Node) -> None:
@@ -86,7 +90,24 @@ def _gather_add(lowering: Lowering, node: Node) -> None:
     views = [lowering.packed(g), lowering.packed(index)]
     planes = g.shape[0] * g.shape[1]
     tiles = -(-planes // spec.planes)
-    lowering.tasks.append(task(("max_unpool", spec), views, [lowering.home(node)], [planes], tiles))
+    home = lowering.home(node)
+    made = task(("max_unpool", spec), views, [home], [planes], tiles)
+    lowering.tasks.append(_sliced(made, [*views, home]))
+
+
+def _sliced(made: Task, views: Sequence[View]) -> Task:
+    """The task, which may be cut between planes."""
+    name, spec = made.spec
+    planes, strips = (*made.numbers, 1)[:2]
+
+    def cut(count: int) -> Task | None:
+        if planes % count:
+            return None
+        at_once = math.gcd(planes // count, spec.planes)
+        new = (name, spec._replace(planes=at_once))
+        return replace(made, spec=new, tiles=planes // at_once * strips)
+
+    return sliced(made, views, planes, cut)
 
 
 def _pooling(lowering: Lowering, node: Node) -> Node | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from chainrule.core.graph import Node
 from chainrule.run.native.jit import Spec
@@ -24,6 +25,8 @@ class Task:
         guarded: it writes a variable.
         needs: earlier tasks that must be done, by number.
         nodes: what it computes, for the profile.
+        slices: how the task can be cut, if it can.
+        parts: of tasks in tandem, what is done with each slice, in order.
     """
 
     spec: Spec
@@ -36,6 +39,42 @@ class Task:
     guarded: bool = False
     needs: list[int] = field(default_factory=list)
     nodes: tuple[Node, ...] = ()
+    slices: Slices | None = None
+    parts: list[Part] = field(default_factory=list)
+
+    def kernels(self) -> Iterator[Spec]:
+        """Its kernel, and those of its parts."""
+        yield self.spec
+        for part in self.parts:
+            yield from part.task.kernels()
+
+
+@dataclass(frozen=True)
+class Slices:
+    """How a task can be cut: into runs of as many tiles, each for a slice of some tensors.
+
+    Attributes:
+        count: into so many slices, or any divisor of that.
+        extents: for each buffer, a number of slices into which it falls; slice i of n is the i-th
+            n-th of its bytes. 1: it is used as a whole.
+        cut: the task cut into n slices; None if that can't be.
+    """
+
+    count: int
+    extents: dict[Buffer, int]
+    cut: Callable[[int], Task | None]
+
+
+class Part(NamedTuple):
+    """A task of a tandem.
+
+    Attributes:
+        task: the task.
+        tiles: so many of its tiles make up a slice.
+    """
+
+    task: Task
+    tiles: int
 
 
 @dataclass(eq=False)

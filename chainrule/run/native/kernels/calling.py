@@ -25,7 +25,7 @@ class Call:
 
     def __init__(self, module: Module, name: str) -> None:
         self.fn = Function(module, name, SIGNATURE)
-        self._slots, self._args, self.tile, self.scratch = self.fn.args
+        self.slots, self._args, self.tile, self.scratch = self.fn.args
         self._next = 0
 
     def number(self) -> Value:
@@ -33,10 +33,14 @@ class Call:
         self._next += 1
         return self._args.load("i64", self._next - 1)
 
+    def words(self, index: Value) -> Value:
+        """Where the arguments from the next one on, and ``index`` more, are."""
+        return self._args.at(index + self._next, "i64")
+
     def tensor(self) -> Value:
         """The address of the next tensor."""
         slot, offset = self.number(), self.number()
-        return self._slots.at(slot, "ptr").load("ptr").at(offset, "i8")
+        return self.slots.at(slot, "ptr").load("ptr").at(offset, "i8")
 
 
 def unraveled(index: Value, lengths: list[Value]) -> list[Value]:

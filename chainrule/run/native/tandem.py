@@ -1,0 +1,169 @@
+"""Tasks in tandem: one after the other on a slice of their tensors, then on the next slice.
+
+A task that reads what another has just written finds it in the cache when both work through the
+images of a batch, or through their planes, in the same order. The slices of a tandem are its tiles.
+Nothing changes but the order in which tiles run, so the bits are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from chainrule.run.native.task import Entry, Loop, Part, Slices, Task
+from chainrule.run.native.views import Buffer, View, row_major
+
+# What passes from task to task is worth it from so many bytes on; smaller tensors stay in the
+# cache as they are.
+_LEAST_BYTES = 1 << 18
+# Bytes of a slice, at least and at most, and slices at least, for the sake of many threads.
+_LEAST_SLICE, _MOST_SLICE = 1 << 14, 1 << 20
+_LEAST_SLICES = 8
+# How many tasks may stand between two that join.
+_FAR = 12
+
+
+def extent(view: View) -> int:
+    """Into how many slices a buffer falls that is seen in row-major order, whole.
+
+    What is stretched along the last axes counts as it stands in memory. 1: it is seen otherwise.
+    """
+    axes = [(n, step) for n, step in zip(view.shape, view.strides, strict=True) if n != 1]
+    while axes and axes[-1][1] == 0:
+        axes.pop()
+    lengths = tuple(n for n, _ in axes)
+    if tuple(step for _, step in axes) != row_major(lengths) or view.offset:
+        return 1
+    size = math.prod(lengths)
+    return size if size * view.dtype.itemsize == view.buffer.nbytes else 1
+
+
+def sliced(
+    task: Task, views: Sequence[View], count: int, cut: Callable[[int], Task | None]
+) -> Task:
+    """The task with a note of how it can be cut.
+
+    Args:
+        views: what it touches slice by slice; all the rest it uses as a whole.
+        count: into how many slices its work falls, or any divisor of that.
+        cut: the task cut into that many.
+    """
+    extents = dict.fromkeys([*task.reads, *task.writes], 0)
+    for view in views:
+        extents[view.buffer] = math.gcd(extents[view.buffer], extent(view))
+    seen = {view.buffer for view in views}
+    task.slices = Slices(count, {b: n if b in seen else 1 for b, n in extents.items()}, cut)
+    return task
+
+
+def same_tiles(task: Task) -> Callable[[int], Task | None]:
+    """For a task whose tiles are in the order of its slices."""
+    return lambda count: None if task.tiles % count else task
+
+
+def in_tandem(tasks: Sequence[Entry]) -> list[Entry]:
+    """The tasks, those that go together as one; what has nothing in common may change places."""
+    left, done = list(tasks), list[Entry]()
+    while left:
+        before, lead, left = _led(left)
+        done += [*before, lead]
+    return done
+
+
+def _led(tasks: list[Entry]) -> tuple[list[Entry], Entry, list[Entry]]:
+    """The first task with all that can join it: what has to come before, it, and what is left."""
+    lead, rest = tasks[0], tasks[1:]
+    before, after = list[Entry](), list[Entry]()
+    position = 0
+    while position < len(rest) and len(before) + len(after) < _FAR:
+        each = rest[position]
+        joined = None if _meets(each, after) else _together(lead, each)
+        if joined is not None:
+            lead = joined
+        elif _is_fixed(each) or _meets(each, [lead, *after]):
+            after.append(each)
+        else:
+            before.append(each)
+        position += 1
+    if lead is tasks[0]:
+        return [], lead, rest
+    return before, lead, after + rest[position:]
+
+
+def _is_fixed(entry: Entry) -> bool:
+    """Whether others count on its place: it writes for the outside, or may stop the run."""
+    return entry.checks or any(buffer.slot is not None for buffer in entry.writes)
+
+
+def _meets(entry: Entry, others: Sequence[Entry]) -> bool:
+    """Whether it touches memory that one of the others writes, or writes what one reads."""
+    return any(_contested(other, entry) for other in others)
+
+
+def _contested(one: Entry, other: Entry) -> list[tuple[Buffer, Buffer]]:
+    """The memory that both touch and one writes, as each of them knows it."""
+    known = {buffer.memory: buffer for buffer in _touched(one)}
+    written = {buffer.memory for buffer in (*_written(one), *_written(other))}
+    return [
+        (known[buffer.memory], buffer) for buffer in _touched(other)
+        if buffer.memory in known and buffer.memory in written
+    ]  # fmt: skip
+
+
+def _touched(entry: Entry) -> list[Buffer]:
+    return [*entry.reads, *_written(entry)]
+
+
+def _written(entry: Entry) -> list[Buffer]:
+    return [*entry.writes, *(entry.memory() if isinstance(entry, Loop) else ())]
+
+
+def _together(one: Entry, other: Entry) -> Task | None:
+    """Both as one task, if the other reads what the one writes, and slice by slice."""
+    if not isinstance(one, Task) or not isinstance(other, Task):
+        return None
+    if one.slices is None or other.slices is None or _is_fixed(one) or _is_fixed(other):
+        return None
+    passed = [buffer.nbytes for buffer in other.reads if buffer in one.writes]
+    contested = _contested(one, other)
+    if max(passed, default=0) < _LEAST_BYTES or any(a is not b for a, b in contested):
+        return None
+    common = math.gcd(one.slices.count, other.slices.count)
+    for buffer, _ in contested:
+        common = math.gcd(common, one.slices.extents[buffer], other.slices.extents[buffer])
+    if one.parts and common % one.tiles == 0:
+        count = one.tiles
+    else:
+        count = _slices(common, max(passed))
+    if not count:
+        return None
+    first = list(one.parts) if one.tiles == count and one.parts else _part(one, count)
+    second = _part(other, count)
+    if first is None or second is None:
+        return None
+    extents = dict(one.slices.extents)
+    for buffer, size in other.slices.extents.items():
+        extents[buffer] = math.gcd(extents.get(buffer, 0), size)
+    made = Task(
+        ("tandem", None), [], [], count,
+        list(dict.fromkeys([*one.reads, *other.reads])),
+        list(dict.fromkeys([*one.writes, *other.writes])),
+        nodes=(*one.nodes, *other.nodes), parts=[*first, *second],
+    )  # fmt: skip
+    made.slices = Slices(count, extents, same_tiles(made))
+    return made
+
+
+def _slices(common: int, nbytes: int) -> int:
+    """Into how many slices tensors of this size are best cut; 0: not at all."""
+    for count in range(nbytes // _LEAST_SLICE, _LEAST_SLICES - 1, -1):
+        if common % count == 0:
+            return count if nbytes // count <= _MOST_SLICE else 0
+    return 0
+
+
+def _part(task: Task, count: int) -> list[Part] | None:
+    """The task cut into so many slices."""
+    assert task.slices is not None
+    made = task.slices.cut(count)
+    return None if made is None else [Part(made, made.tiles // count)]
