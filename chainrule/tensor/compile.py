@@ -111,6 +111,16 @@ class Compiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if isinstance(current(), Trace):
             return self._function(*args, **kwargs)
+        entry, arrays = self._found(args, kwargs)
+        return self._run(entry, arrays)
+
+    def prepared(self, args: Any, kwargs: Any) -> tuple[Entry, list[Array]]:
+        """The trace for these arguments, and what its graph is to be run on: for a profile."""
+        entry, arrays = self._found(args, kwargs)
+        return entry, self._inputs(entry, arrays)
+
+    def _found(self, args: Any, kwargs: Any) -> tuple[Entry, list[Array]]:
+        """The trace for these arguments, made if need be, and their arrays."""
         leaves: list[Any] = []
         structure = (_flatten(args, leaves), _flatten(kwargs, leaves) if kwargs else ())
         arrays = _arrays(leaves)
@@ -127,7 +137,7 @@ class Compiled:
             arrays = [
                 np.array(x) if x is leaf else x for x, leaf in zip(arrays, leaves, strict=True)
             ]
-        return self._run(entry, arrays)
+        return entry, arrays
 
     def _key(self, structure: Hashable, types: Hashable) -> tuple[Any, ...]:
         """The fields of a :class:`Key`."""
@@ -191,14 +201,19 @@ class Compiled:
 
     # ------------------------------------------------------------------ running
 
-    def _run(self, entry: Entry, arrays: list[Array]) -> Any:
-        grads = eager.grads
+    def _inputs(self, entry: Entry, arrays: list[Array]) -> list[Array]:
+        """What the graph is run on: the arguments, gradients that come in, what was captured."""
         if entry.incoming:
-            held = [grads[variable] for variable in entry.incoming]
+            held = [eager.grads[variable] for variable in entry.incoming]
             eager.evaluate(held)
             arrays = [*arrays, *map(_array, held)]
+        return arrays + entry.captured
+
+    def _run(self, entry: Entry, arrays: list[Array]) -> Any:
+        grads = eager.grads
+        inputs = self._inputs(entry, arrays)
         with eager.lock:
-            outputs = entry.run(arrays + entry.captured)
+            outputs = entry.run(inputs)
         made = [
             Tensor(input(type, "", owned(array), self._source))
             for type, array in zip(entry.types, outputs, strict=False)  # after them come checks
