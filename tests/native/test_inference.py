@@ -14,6 +14,7 @@ from shuffled import ShuffledRun
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.graph import Array
+from chainrule.run.native import plan as plans
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.team import team
 
@@ -131,23 +132,36 @@ def test_fused_and_unfused_have_the_same_bits(name: str) -> None:
 # ------------------------------------------------------------------------------ accuracy
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
-def test_results_are_as_exact_as_unfolded_float32(name: str) -> None:
-    """Relative L2 error against float64: at most twice that of the interpreter in float32.
-
-    Both round every product and sum; folding rounds each weight once more, and saves the rounding
-    of a scaling per entry. Neither order of sums is the better one, hence the factor.
-    """
+def error(name: str, found: Array) -> float:
+    """Relative L2 distance from the interpreter's results in float64, on two samples."""
     x = samples(name, 2)
-    found = compiled(network(name))(x).numpy()
     cr.set_executor("interpreter")
-    single = compiled(network(name))(x).numpy()
     double = x.astype(np.float64) if x.dtype == np.float32 else x
-    exact = compiled(network(name).double())(double).numpy()
+    exact: Array = compiled(network(name).double())(double).numpy()
     assert exact.dtype == np.float64
-    size = np.linalg.norm(exact)
-    error, usual = (np.linalg.norm(y - exact) / size for y in (found, single))
-    assert error <= 2 * max(usual, UNIT)
+    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_results_are_exact_but_for_rounding(name: str) -> None:
+    """Sums are chains of up to 384 products, each rounded as it is added.
+
+    Such errors are as good as random: a chain is off by about sqrt(384) units (Higham and Mary, "A
+    new approach to probabilistic rounding error analysis", 2019). The chains of a sum, and what
+    layers hand on, add up like random numbers too, and are small beside it.
+    """
+    found = compiled(network(name))(samples(name, 2)).numpy()
+    assert error(name, found) <= 384**0.5 * UNIT
+
+
+@pytest.mark.parametrize("name", ["W4", "W7"])
+def test_folding_costs_no_accuracy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It rounds each weight once more and saves the rounding of a scaling and a shift per entry."""
+    folded = compiled(network(name))(samples(name, 2)).numpy()
+    monkeypatch.setattr(plans, "folded", lambda graph: graph)
+    unfolded = compiled(network(name))(samples(name, 2)).numpy()
+    assert folded.tobytes() != unfolded.tobytes()
+    assert error(name, folded) <= 1.1 * error(name, unfolded)
 
 
 PRODUCTS: dict[str, tuple[Callable[[], list[nn.Module]], tuple[int, ...]]] = {
