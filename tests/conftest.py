@@ -49,8 +49,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 @pytest.fixture(autouse=True)
 def clean_state() -> Iterator[None]:
     """The same start for every test, whatever ran before it and however that ended."""
-    state.eager.pending.clear()
-    state.eager.draws = 0
+    state.eager.forget()
     state.manual_seed(0)
     dtype.set_default_dtype("float32")
     run.set_executor("interpreter")

@@ -7,6 +7,7 @@ closed computation: *inputs* and variable *reads* go in, *outputs* and variable 
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import math
 import sys
@@ -332,6 +333,18 @@ class Variable:
         self._seen = True
         self.version += 1
 
+    def is_private(self) -> bool:
+        """Whether nobody else has the array, so that a plan may write into it."""
+        return not self._seen and (self._read is None or self._read() is None)
+
+    def take(self, array: Array) -> None:
+        """Replace the value by an array that nobody else has; it may be the present one."""
+        if array is not self._array:
+            self.commit(array)
+            self._seen = False
+        else:
+            self.version += 1
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (Variable, (self.value, self.name, self.trainable))
 
@@ -346,17 +359,36 @@ def frozen(array: Array) -> Array:
     return array
 
 
+_word_at = ctypes.c_size_t.from_address
+
+
+def address(array: Array) -> int:
+    """Where the array's first entry is.
+
+    ``array.ctypes.data``, ten times as fast: in NumPy's C interface this pointer is the first word
+    of an array after the head that every object has.
+    """
+    found: int = _word_at(id(array) + object.__basicsize__).value
+    return found
+
+
 def aligned(shape: Shape, dtype: DType) -> Array:
     """An array of zeros that starts on a cache line."""
-    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    room = np.zeros(nbytes + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + nbytes].view(dtype).reshape(shape)
+    return _on_a_line(np.zeros(math.prod(shape) * dtype.itemsize + 64, np.uint8), shape, dtype)
+
+
+def room(shape: Shape, dtype: DType) -> Array:
+    """An array of anything that starts on a cache line."""
+    return _on_a_line(np.empty(math.prod(shape) * dtype.itemsize + 64, np.uint8), shape, dtype)
+
+
+def _on_a_line(memory: Array, shape: Shape, dtype: DType) -> Array:
+    return np.ndarray(shape, dtype, memory, -address(memory) % 64)
 
 
 def copied(array: Array) -> Array:
     """An aligned copy."""
-    made = aligned(array.shape, array.dtype)
+    made = room(array.shape, array.dtype)
     made[...] = array
     return made
 

@@ -16,12 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.dtype import float64, int64
-from chainrule.core.graph import Variable, phase
+from chainrule.core.call import closed
+from chainrule.core.dtype import default_dtype, float64, int64
+from chainrule.core.graph import Node, Variable, phase, place
+from chainrule.core.op import input
+from chainrule.core.simplify import simplify
+from chainrule.core.subgraph import Subgraph
 from chainrule.errors import NoGradientError, OptionError, StateDictError, closest
 from chainrule.optim.schedules import Schedule
 from chainrule.optim.transforms import Transform, cast
-from chainrule.tensor.state import current
+from chainrule.run.shared import Update
+from chainrule.tensor.state import current, tracing
 from chainrule.tensor.tensor import Tensor, wrap
 from chainrule.tensor.variable import VariableTensor, variable
 
@@ -209,12 +214,44 @@ class Optimizer:
             )
         with phase("update"):
             for group in self.param_groups:
-                h = group.hyper()
-                for p in group.parameters:
-                    gradient = grads.pop(p.variable, None)
-                    if gradient is not None:
-                        self._update(p, wrap(gradient), group, h)
-                group.step.copy_(group.step + 1)
+                popped = [(p, grads.pop(p.variable, None)) for p in group.parameters]
+                graded = [(p, gradient) for p, gradient in popped if gradient is not None]
+                if place.trace or not group.is_recordable:
+                    self._advance(group, graded, group.hyper())
+                else:
+                    current().update(self._recorded(group, graded))
+
+    def _advance(
+        self, group: Group, graded: Sequence[tuple[VariableTensor, Node]], h: dict[str, Tensor]
+    ) -> None:
+        for p, gradient in graded:
+            self._update(p, wrap(gradient), group, h)
+        group.step.copy_(group.step + 1)
+
+    def _recorded(self, group: Group, graded: Sequence[tuple[VariableTensor, Node]]) -> Update:
+        """The step of a group as one update; how it computes is found out once."""
+        values = [gradient for _, gradient in graded]
+        hyper = {"lr": group._rate()} if group._schedule else {}  # made anew for every step
+        values += [x.node for x in hyper.values()]
+        key = (
+            group.chain, *hyper, default_dtype(),
+            tuple([p.variable for p, _ in graded]), tuple([node.type for node in values]),
+        )  # fmt: skip
+        record = self._records.get(key)
+        if record is None:
+            with tracing() as trace:
+                holes = [input(node.tensor_type, "value") for node in values]
+                given = [(p, hole) for (p, _), hole in zip(graded, holes, strict=False)]
+                rates = dict(zip(hyper, map(wrap, holes[len(graded) :]), strict=True))
+                self._advance(group, given, {**group.hyper(), **rates})
+                writes = trace.writes()
+            fixed = [variable for variable in trace.reads if variable not in writes]
+            nodes = [*holes, *map(trace.fetch, fixed), *map(trace.fetch, writes)]
+            inputs = {node: input(node.tensor_type, "value") for node in nodes}
+            body = closed(list(writes.values()), inputs).changed(simplify)
+            record = self._records[key] = (body, tuple(fixed), tuple(writes))
+        body, reads, variables = record
+        return Update(body, tuple(values), reads, variables)
 
     def _update(self, p: VariableTensor, u: Tensor, group: Group, h: dict[str, Tensor]) -> None:
         state = self._states(p, group)

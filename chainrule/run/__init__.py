@@ -86,7 +86,7 @@ def prepare(graph: Graph) -> Plan:
 
 
 def prepare_once(graph: Graph) -> Plan:
-    """The plan of a graph that was not compiled: such graphs come again as new nodes, or never."""
+    """The plan of a graph that was not compiled; it may serve once, or for all of its structure."""
     if _chosen == "native":
         from chainrule.run.native import prepare_once
 

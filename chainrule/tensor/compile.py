@@ -339,7 +339,7 @@ def _first_line(function: Callable[..., Any]) -> Source | None:
 def _arrays(leaves: Sequence[Any]) -> list[Array]:
     """The arrays of dynamic values; what waits to be evaluated is, all of it at once."""
     lazy = [x for x in leaves if isinstance(x, Tensor) and x._node.value is None]
-    if lazy or eager.pending or eager.draws:
+    if lazy or eager.pending or eager.updates or eager.draws:
         eager.evaluate([x.node for x in lazy])
     return [_data(x) for x in leaves]
 

@@ -18,14 +18,14 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMappin
 import numpy as np
 
 from chainrule.core.dtype import DType, int64
-from chainrule.core.graph import Array, Graph, Node, Shape, Variable, place, walk
-from chainrule.core.loops import tidy
+from chainrule.core.graph import Array, Node, Shape, Variable, place, walk
 from chainrule.core.op import Op, input, written
 from chainrule.errors import ChainruleError, LeakedTensorError
-from chainrule.run import prepare_once as prepare
+from chainrule.run.shared import Update, Work, run
 
 # So many new tensors may wait for an evaluation; then those still held are evaluated, so that a
-# long loop which never looks at a number keeps neither its graph nor its data.
+# long loop which never looks at a number keeps neither its graph nor its data. An evaluation that
+# comes by before then takes them along: better than one in the middle of a step.
 _WAITING = 4096
 
 
@@ -34,10 +34,12 @@ class State:
 
     def __init__(self) -> None:
         self.pending: dict[Variable, Node] = {}
+        self.updates: list[Update] = []
+        self.updated: set[Variable] = set()  # by one of them
         self.grads: MutableMapping[Variable, Node] = weakref.WeakKeyDictionary()
         self.checks: list[Node] = []
         self.draws = 0
-        self.live: set[Node] = set()
+        self.live: dict[Node, None] = {}  # in the order in which they were made
         self.waiting = 0
         self.evaluating = False  # bodies opened meanwhile make tensors: not the time to evaluate
         self.lock = threading.RLock()
@@ -48,7 +50,7 @@ class State:
         """A tensor stands for the node from now on."""
         node.holders += 1
         if node.value is None and not node.trace:
-            self.live.add(node)
+            self.live[node] = None
             self.waiting += 1
             if self.waiting > _WAITING and not place.trace and not self.evaluating:
                 self.settle()
@@ -57,12 +59,14 @@ class State:
         """A tensor no longer stands for the node."""
         node.holders -= 1
         if not node.holders:
-            self.live.discard(node)
+            self.live.pop(node, None)
 
     # ------------------------------------------------------------------ variables
 
     def read(self, variable: Variable) -> Node:
         """The node for the variable's present value."""
+        if variable in self.updated:
+            self.flush()
         return self.pending.get(variable) or self.fetch(variable)
 
     def fetch(self, variable: Variable) -> Node:
@@ -76,13 +80,23 @@ class State:
         looks at a number does not grow its graph without end.
         """
         with self.lock:
-            if variable in self.pending:
+            if variable in self.pending or variable in self.updated:
                 self.settle()
             self.pending[variable] = written(node, variable)
 
+    def update(self, update: Update) -> None:
+        """From here on the variables of the update have its values."""
+        with self.lock:
+            if self.pending or self.updated:
+                changed = self.pending.keys() | self.updated
+                if not changed.isdisjoint(update.reads + update.variables):
+                    self.settle()
+            self.updates.append(update)
+            self.updated.update(update.variables)
+
     def check(self, loss: Node) -> None:
         """Writes made from here on depend on the loss: a bad label must not update anything."""
-        if not self.grads and not self.pending:
+        if not self.grads and not self.pending and not self.updates:
             self.checks.clear()  # their gradients were dropped
         self.checks.append(loss)
 
@@ -106,6 +120,13 @@ class State:
             self.draws += count
             return self.fetch(generator.seed), self.fetch(generator.counter), ordinal
 
+    def forget(self) -> None:
+        """Nothing is pending any more."""
+        self.pending.clear()
+        self.updates = []
+        self.updated.clear()
+        self.draws = 0
+
     def writes(self) -> dict[Variable, Node]:
         """The last write of every variable, the random counter's among them."""
         writes = dict(self.pending)
@@ -124,6 +145,9 @@ class State:
         gradients = list(self.grads.values())
         if not set(gradients).isdisjoint(wanted):
             wanted = [*wanted, *gradients]
+        if self.waiting > _WAITING // 2:
+            self.waiting = 0
+            wanted = [*wanted, *self.live]
         error = self._commit(wanted)
         if error is not None:
             raise error
@@ -136,44 +160,43 @@ class State:
         """
         with self.lock:
             targets = [node for node in dict.fromkeys(wanted) if node.value is None]
-            writes = self.writes()
-            checks = [node for node in self.checks if node.value is None] if writes else []
+            writes, updates = self.writes(), self.updates
+            pending = bool(writes or updates)
+            checks = [node for node in self.checks if node.value is None] if pending else []
             failure = None
             self.evaluating = True
             try:
                 if targets:
                     try:
-                        self._evaluate(list(dict.fromkeys([*targets, *checks])), writes)
+                        self._evaluate(list(dict.fromkeys([*targets, *checks])), writes, updates)
                     except ChainruleError as error:
                         failure = error
-                if writes and (failure or not targets):
-                    self._evaluate(checks, writes)
+                if pending and (failure or not targets):
+                    self._evaluate(checks, writes, updates)
             finally:
                 self.evaluating = False
-                self.pending.clear()
-                self.draws = 0
-                if writes:
+                self.forget()
+                if pending:
                     self.checks.clear()
             return failure
 
-    def _evaluate(self, targets: Sequence[Node], writes: Mapping[Variable, Node]) -> None:
-        nodes = walk((*targets, *writes.values()), stop=_known)
+    def _evaluate(
+        self, targets: Sequence[Node], writes: Mapping[Variable, Node], updates: Sequence[Update]
+    ) -> None:
+        values = [node for update in updates for node in update.values]
+        nodes = walk((*targets, *writes.values(), *values), stop=_known)
         refuse_traced(nodes, mine=0)
         chosen = set(targets)
         held = [n for n in nodes if n.holders and n.value is None and n not in chosen]
-        leaves = [node for node in nodes if node.value is not None]
-        graph = Graph(leaves, (*targets, *held), writes)
-        inputs = [node.value for node in graph.inputs if node.value is not None]
-        tidied = tidy(graph)
-        results = prepare(tidied)(inputs, [variable.value for variable in tidied.reads])
-        for node, array in zip(graph.results, results, strict=True):
+        outputs = [*targets, *held]
+        for node, array in zip(outputs, run(Work(nodes, outputs, writes, updates)), strict=True):
             if node.op.name != "read":
                 node.value = owned(array)
-                self.live.discard(node)
-                if not node.needs_grad or node.op.name == "written":
+                self.live.pop(node, None)
+                if not node.needs_grad:
                     node.inputs = ()  # nothing asks for its history: let it go
-        for variable, array in zip(graph.writes, results[len(graph.outputs) :], strict=True):
-            variable.commit(array)
+        for variable, node in writes.items():
+            node.value, node.inputs = variable.value, ()
 
     def flush(self) -> None:
         """Evaluate what is pending."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from chainrule.core import dtype as types
 from chainrule.core.dtype import DType, as_dtype
-from chainrule.core.grad import gradients
 from chainrule.core.graph import (
     Array,
     Node,
@@ -19,7 +18,6 @@ from chainrule.core.graph import (
     caller,
     needing_gradients,
     place,
-    walk,
 )
 from chainrule.core.op import OPS, Op, input
 from chainrule.core.ops import arithmetic, functions, linear, parts, reduction, shape
@@ -34,6 +32,7 @@ from chainrule.errors import (
     TracedValueError,
     closest,
 )
+from chainrule.tensor.backward import parts_of
 from chainrule.tensor.device import CPU, Device, is_device, require_cpu
 from chainrule.tensor.methods import Methods, numpy_names
 from chainrule.tensor.state import current, eager
@@ -350,9 +349,8 @@ class Tensor(Methods):
                 mend="reduce it first with .mean() or .sum(), or give backward(gradient=...)",
             )
         node = self.node
-        behind = walk([node], stop=lambda child: not child.needs_grad or is_variable(child))
-        reads = [leaf for leaf in behind if leaf.needs_grad and is_variable(leaf)]
-        if not reads:
+        parts = parts_of(node, None if gradient is None else gradient.node)
+        if parts is None:
             raise NoGradientError(
                 op="backward()",
                 reason="no trainable parameter is behind this tensor",
@@ -363,17 +361,12 @@ class Tensor(Methods):
                 mend_zh="用 requires_grad=True 创建,解冻模型,或在 no_grad、detach 之外计算损失;"
                 "编译函数返回的是数据,backward() 要写在函数里面",
             )
-        seeds = None if gradient is None else [gradient.node]
         state = current()
         state.check(node)
-        with needing_gradients(
-            False
-        ):  # what is collected has no gradient of its own; cr.grad's has
-            for read, part in zip(reads, gradients([node], reads, seeds), strict=True):
-                if part is not None:
-                    variable = read.attrs["variable"]
-                    before = state.grads.get(variable)
-                    state.grads[variable] = part if before is None else before + part
+        with needing_gradients(False):  # what is collected has none of its own; cr.grad's has
+            for variable, part in parts.items():
+                before = state.grads.get(variable)
+                state.grads[variable] = part if before is None else before + part
             if not retain_graph:
                 self._let_go(arithmetic.stop_gradient(node))
         self._backward_done = not retain_graph
@@ -825,11 +818,6 @@ def _chosen_dtype(found: DType, given: bool) -> DType:
     if found.name in types.DTYPES and (given or found.kind != "f"):
         return types.DTYPES[found.name]
     return types.default_dtype() if found.kind == "f" else types.int64
-
-
-def is_variable(node: Node) -> bool:
-    """Whether the node is the value of a variable, read or just written."""
-    return node.op.name in ("read", "written")
 
 
 def _unpickle(array: Array) -> Tensor:

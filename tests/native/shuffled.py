@@ -6,9 +6,10 @@ import ctypes
 
 import numpy as np
 
+from chainrule.core.graph import address
 from chainrule.run.native import runner as words
 from chainrule.run.native.kernels.calling import SCRATCH_BYTES
-from chainrule.run.native.plan import Plan, address
+from chainrule.run.native.plan import Plan
 from chainrule.run.native.task import Loop, Task
 
 

@@ -1,11 +1,11 @@
-"""Uncompiled programs: graphs of one structure share a plan, small ones stay on the interpreter."""
+"""Uncompiled programs: computations of one structure share a plan; little ones are interpreted."""
 
 from __future__ import annotations
 
 import gc
 import itertools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 import numpy as np
 import pytest
@@ -13,77 +13,92 @@ from steps import batches
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.core.graph import Graph, Node, TensorType, Variable, scope
+from chainrule.core.graph import Graph, Node, TensorType, Variable, scope, walk
 from chainrule.core.op import input
 from chainrule.core.ops import functions, linear, shape
 from chainrule.core.ops.arithmetic import exp
 from chainrule.errors import IndexRangeError
-from chainrule.run import interpreter
+from chainrule.run import interpreter, shared
 from chainrule.run import native as engine
 from chainrule.run.native import eager, jit
+from chainrule.run.native.plan import Plan
+from chainrule.run.shared import Work
 
 F32 = np.dtype(np.float32)
 SHAPE = (300, 300)
 
 
 @pytest.fixture(autouse=True)
-def nothing_planned() -> Iterator[None]:
-    eager._plans.clear()
+def native() -> Iterator[None]:
+    cr.set_executor("native")
+    shared._plans.clear()
     yield
-    eager._plans.clear()
+    shared._plans.clear()
 
 
-def made(factor: float = 2.0, name: str = "v") -> Graph:
-    x = input(TensorType(SHAPE, F32), "x", np.ones(SHAPE, F32))
-    cell = Variable(np.ones(SHAPE, F32), name)
-    read = cell.read()
-    return Graph([x], [exp(x) * factor], {cell: read + x})
+def data(value: float = 1.0) -> Node:
+    return input(TensorType(SHAPE, F32), "x", np.full(SHAPE, value, F32))
+
+
+def work(outputs: list[Node], writes: dict[Variable, Node] | None = None) -> Work:
+    nodes = walk((*outputs, *(writes or {}).values()), stop=lambda node: node.value is not None)
+    return Work(nodes, outputs, writes or {}, [])
+
+
+def made(factor: float = 2.0, name: str = "v", value: float = 1.0) -> Work:
+    x, cell = data(value), Variable(np.full(SHAPE, value, F32), name)
+    return work([exp(x) * factor], {cell: cell.read() + x})
+
+
+def key(work: Work) -> Hashable:
+    return shared.structure(work)[0]
 
 
 def test_structure_looks_at_all_but_data_and_names() -> None:
-    keys = [eager.structure(made()), eager.structure(made(name="w")), eager.structure(made(3.0))]
+    keys = [key(made()), key(made(name="w", value=3.0)), key(made(3.0))]
     assert keys[0] == keys[1] != keys[2]
-    assert eager.structure(made(0.0)) != eager.structure(made(-0.0))
+    assert key(made(0.0)) != key(made(-0.0))
 
 
 @pytest.mark.parametrize(
     ("one", "other"), list(itertools.combinations(["ab", "ba", "aa", "a0"], 2))
 )  # fmt: skip
 def test_structure_tells_the_operands_apart(one: str, other: str) -> None:
-    def graph(word: str) -> Graph:
-        x, y = (input(TensorType(SHAPE, F32), name) for name in "ab")
-        named: dict[str, Node] = {"a": x, "b": y, "0": shape.full(SHAPE, 0, F32)}
-        return Graph([x, y], [named[word[0]] - named[word[1]]])
+    def graph(word: str) -> Work:
+        named = {"a": data(), "b": data(), "0": shape.full(SHAPE, 0, F32)}
+        return work([named["a"] + named["b"], named[word[0]] - named[word[1]]])
 
-    assert eager.structure(graph(one)) != eager.structure(graph(other))
-    assert eager.structure(graph(one)) == eager.structure(graph(one))
+    assert key(graph(one)) != key(graph(other))
+    assert key(graph(one)) == key(graph(one))
 
 
-def test_graphs_of_one_structure_share_a_plan() -> None:
-    first, second = engine.prepare_once(made()), engine.prepare_once(made())
-    assert isinstance(first, eager.SharedPlan)
-    assert first.plan is second.plan
-    x = np.full(SHAPE, 0.5, F32)
-    outputs = second([x], [x])
-    np.testing.assert_allclose(outputs[0], 2 * np.exp(x), rtol=1e-6)
-    np.testing.assert_array_equal(outputs[1], 2 * x)
+def test_computations_of_one_structure_share_a_plan() -> None:
+    first, second = made(), made(value=0.5)
+    shared.run(first)
+    (cell,) = second.writes
+    (output,) = shared.run(second)
+    assert len(shared._plans) == 1
+    (plan,) = shared._plans.values()
+    assert isinstance(plan.plan, Plan)
+    np.testing.assert_allclose(output, np.full(SHAPE, 2 * np.exp(0.5)), rtol=1e-6)
+    np.testing.assert_array_equal(cell.value, np.ones(SHAPE))
 
 
 def test_a_plan_keeps_no_data() -> None:
-    x = input(TensorType(SHAPE, F32), "x", np.ones(SHAPE, F32))
-    data = weakref.ref(x)
-    engine.prepare_once(Graph([x], [exp(x)]))
+    x = data()
+    kept = weakref.ref(x)
+    shared.run(work([exp(x)]))
     del x
     gc.collect()
-    assert data() is None
-    assert len(eager._plans) == 1
+    assert kept() is None
+    assert len(shared._plans) == 1
 
 
 def test_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eager, "_PLANS_KEPT", 3)
+    monkeypatch.setattr(shared, "_PLANS_KEPT", 3)
     for factor in range(5):
-        engine.prepare_once(made(factor))
-    assert len(eager._plans) == 3
+        shared.run(made(factor))
+    assert len(shared._plans) == 3
 
 
 def test_little_work_stays_on_the_interpreter() -> None:
@@ -94,16 +109,25 @@ def test_little_work_stays_on_the_interpreter() -> None:
 
 
 def test_an_error_names_the_line_of_its_own_graph() -> None:
-    def plan(layer: str) -> object:
-        z, y = input(TensorType(SHAPE, F32)), input(TensorType((300,), np.dtype(np.int64)))
-        with scope(layer):
-            graph = Graph([z, y], [functions.cross_entropy(z, y, reduction="mean")])
-        return engine.prepare_once(graph)
-
-    bad = [np.zeros(SHAPE, F32), np.full(300, 300)]
     for layer in ("first", "second"):
+        labels = input(TensorType((300,), np.dtype(np.int64)), "y", np.full(300, 300))
+        with scope(layer):
+            bad = work([functions.cross_entropy(data(), labels, reduction="mean")])
         with pytest.raises(IndexRangeError, match=f"^{layer}, test_eager.py"):
-            plan(layer)(bad, [])  # type: ignore[operator]
+            shared.run(bad)
+
+
+def test_memory_that_nobody_has_is_written_where_it_stands() -> None:
+    cell = Variable(np.zeros(SHAPE, F32))
+    arrays = []
+    for _ in range(3):
+        shared.run(work([], {cell: cell.read() + data()}))
+        arrays.append(cell.peek())
+    assert arrays[0] is not arrays[1]  # the read was held by the nodes
+    seen = cell.value
+    shared.run(work([], {cell: cell.read() + data()}))
+    np.testing.assert_array_equal(seen, 3)
+    np.testing.assert_array_equal(cell.value, 4)
 
 
 def test_training_without_compile() -> None:
@@ -123,5 +147,5 @@ def test_training_without_compile() -> None:
             losses[executor].append(loss.item())
             if step > 2:
                 assert jit.emitted == before
-    assert eager._plans
+    assert shared._plans
     np.testing.assert_allclose(losses["native"], losses["interpreter"], atol=1e-4)

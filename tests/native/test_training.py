@@ -11,11 +11,11 @@ from shuffled import ShuffledRun
 from steps import WORKLOADS, Training, batches
 
 import chainrule as cr
-from chainrule.core.graph import Array
+from chainrule.core.graph import Array, address
 from chainrule.errors import IndexRangeError
 from chainrule.run.native import jit
 from chainrule.run.native import plan as plan_module
-from chainrule.run.native.plan import Plan, address
+from chainrule.run.native.plan import Plan
 from chainrule.run.native.target import Target, host
 from chainrule.run.native.team import team
 

@@ -13,7 +13,7 @@ import warnings
 from chainrule.core.graph import Graph, caller
 from chainrule.errors import NoKernelWarning
 from chainrule.run import interpreter
-from chainrule.run.native.eager import LITTLE, SharedPlan, shared, work
+from chainrule.run.native.eager import LITTLE, work
 from chainrule.run.native.failures import NoKernelError, WideError
 from chainrule.run.native.fuse import VIEWS
 from chainrule.run.native.plan import Plan
@@ -37,15 +37,9 @@ def prepare(graph: Graph) -> Plan | interpreter.Plan:
         return interpreter.prepare(graph)
 
 
-def prepare_once(graph: Graph) -> SharedPlan | interpreter.Plan:
-    """The plan of a graph that was not compiled; it shares one with graphs of its structure."""
-    if work(graph) < LITTLE:
-        return interpreter.prepare(graph)
-    try:
-        return shared(graph)
-    except NoKernelError as error:
-        _say(error)
-        return interpreter.prepare(graph)
+def prepare_once(graph: Graph) -> Plan | interpreter.Plan:
+    """The plan of a graph that was not compiled: on the interpreter if there is little to do."""
+    return interpreter.prepare(graph) if work(graph) < LITTLE else prepare(graph)
 
 
 def _say(error: NoKernelError) -> None:

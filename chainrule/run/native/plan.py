@@ -7,17 +7,16 @@ weights above all; normalisation is folded into them (``inference``).
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.dtype import float64
-from chainrule.core.graph import Array, Graph, Node, TensorType, Variable, aligned
+from chainrule.core.graph import Array, Graph, Node, TensorType, Variable, address, aligned, room
 from chainrule.core.rewrite import expand
 from chainrule.core.simplify import simplify
 from chainrule.core.subgraph import subgraphs
@@ -55,6 +54,7 @@ class Plan:
         tasks: the table, in order; a loop is followed by its body.
         prologue: the table of what is run when variables have changed; empty for training.
         memory: bytes of the arena.
+        runner: runs the table; the profile has another for a while.
         kept: bytes of what the prologue leaves for the tasks.
     """
 
@@ -71,6 +71,7 @@ class Plan:
         self._lay_out(opened, fused, laps, is_part)
         self._fill_tables()
         self._lock = threading.Lock()
+        self.runner: Callable[[int], int] = team.run
 
     # ------------------------------------------------------------------ making
 
@@ -232,6 +233,30 @@ class Plan:
                 variable.version += 1
             return outputs
 
+    def step(
+        self, inputs: Sequence[Array], reads: Sequence[Variable], writes: Sequence[Variable]
+    ) -> list[Array]:
+        """Run once on other variables, in the order of ``graph.reads`` and ``graph.writes``.
+
+        What nobody else has is written where it stands; the rest of the writes get new arrays.
+
+        Returns:
+            The outputs. After an error no variable has changed.
+        """
+        if not writes:
+            return self(inputs, [variable.value for variable in reads])
+        given = dict(zip(self.graph.reads, reads, strict=True))
+        with self._lock:
+            written = [v.peek() if v.is_private() else room(*v.type) for v in writes]
+            for slot, variable in enumerate(self._reads, self._first_read):
+                self._slots[slot] = address(given[variable].peek())
+            for slot, array in enumerate(written, self._first_write):
+                self._slots[slot] = address(array)
+            outputs = self._run(inputs, lambda: [variable.value for variable in reads])
+            for variable, array in zip(writes, written, strict=True):
+                variable.take(array)
+            return outputs
+
     def _look(self) -> None:
         """Inference: bind variables and run the prologue, if one of them has changed."""
         versions = [variable.version for variable in self._reads]
@@ -264,7 +289,7 @@ class Plan:
         for slot, array in enumerate(outputs, self._first_output):
             slots[slot] = address(array)
         self._errors[0] = 0
-        if team.run(self.head):
+        if self.runner(self.head):
             self._raise(inputs, variables())
         return outputs
 
@@ -338,19 +363,6 @@ class Table:
         if private:
             self.head[words.PRIVATE] = len(slots)
         self.address = address(self.head)
-
-
-_word_at = ctypes.c_size_t.from_address
-
-
-def address(array: Array) -> int:
-    """Where the array's first entry is.
-
-    ``array.ctypes.data``, ten times as fast: in NumPy's C interface this pointer is the first word
-    of an array after the head that every object has.
-    """
-    found: int = _word_at(id(array) + object.__basicsize__).value
-    return found
 
 
 def _outside(tasks: Sequence[Entry]) -> tuple[list[Buffer], list[Buffer]]:

@@ -1,0 +1,117 @@
+"""Back-propagation from a loss to the variables behind it.
+
+An uncompiled program builds the same graph at every step. Its gradients are derived once per
+structure and kept as a subgraph; later steps call it on their own values. The numbers are the same:
+the call is opened before it runs, and what it shares with the forward pass is computed once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+
+from chainrule.core.call import CALL, closed
+from chainrule.core.dtype import default_dtype
+from chainrule.core.grad import gradients
+from chainrule.core.graph import Node, Variable, derived_from, needing_gradients, place, walk
+from chainrule.core.op import input, pick
+from chainrule.core.subgraph import Subgraph, exact_attrs
+
+_KEPT = 256
+# For each structure: the derivative, which of the nodes at the edge it takes, and to which of the
+# variables among them its results belong.
+_Derivative = tuple[Subgraph, tuple[int, ...], tuple[int, ...]]
+_derivatives: OrderedDict[Hashable, _Derivative] = OrderedDict()
+
+
+def parts_of(loss: Node, seed: Node | None) -> dict[Variable, Node] | None:
+    """dL/dv of the trainable variables behind the loss, as nodes that need no gradient themselves.
+
+    Args:
+        loss: what is differentiated.
+        seed: dL/d(loss); None: 1.
+
+    Returns:
+        None if nothing behind the loss is trainable.
+    """
+    if not place.trace:
+        return _called(loss, seed)
+    behind = walk([loss], stop=_is_edge)  # a trace is read by others, and built once
+    reads = [node for node in behind if _is_trainable(node)]
+    with needing_gradients(False):
+        made = gradients([loss], reads, None if seed is None else [seed])
+    found = zip(reads, made, strict=True)
+    parts = {read.attrs["variable"]: part for read, part in found if part is not None}
+    return parts if reads else None
+
+
+def _called(loss: Node, seed: Node | None) -> dict[Variable, Node] | None:
+    key, edge = _structure(loss, seed)
+    derivative = _derivatives.get(key)
+    with needing_gradients(False), derived_from(loss):
+        if derivative is None:
+            derivative = _derivatives[key] = _derived(loss, seed, edge)
+            if len(_derivatives) > _KEPT:
+                _derivatives.popitem(last=False)
+        body, taken, graded = derivative
+        if not graded:
+            return {} if any(map(_is_trainable, edge)) else None
+        call = CALL(*[edge[index] for index in taken], body=body)
+        return {
+            edge[number].attrs["variable"]: pick(call, index) for index, number in enumerate(graded)
+        }
+
+
+def _derived(loss: Node, seed: Node | None, edge: Sequence[Node]) -> _Derivative:
+    numbers = [number for number, node in enumerate(edge) if _is_trainable(node)]
+    reads = [edge[number] for number in numbers]
+    made = gradients([loss], reads, None if seed is None else [seed])
+    graded = tuple(n for n, part in zip(numbers, made, strict=True) if part is not None)
+    parts = [part for part in made if part is not None]
+    used = set(walk(parts, stop=set(edge).__contains__))
+    taken = tuple(index for index, node in enumerate(edge) if node in used)
+    holes = {edge[index]: input(edge[index].tensor_type, "x") for index in taken}
+    return closed(parts, holes), taken, graded
+
+
+def is_variable(node: Node) -> bool:
+    """Whether the node is the value of a variable, read or just written."""
+    return node.op.name in ("read", "written")
+
+
+def _is_trainable(node: Node) -> bool:
+    return node.needs_grad and is_variable(node)
+
+
+def _structure(loss: Node, seed: Node | None) -> tuple[Hashable, list[Node]]:
+    """Equal for losses with the same derivative; and the nodes that it is a function of.
+
+    Those are the variables, data, and what is known: it is not computed again.
+    """
+    number: dict[Node, int] = {}
+    rows: list[Hashable] = []
+    edge: list[Node] = []
+    for node in walk([loss], stop=_is_edge):
+        number[node] = len(rows)
+        if _is_edge(node):
+            edge.append(node)
+            rows.append((node.type, node.needs_grad, is_variable(node)))
+            continue
+        known = node.value is not None
+        if known:
+            edge.append(node)
+        attrs = exact_attrs(node.attrs) if node.attrs else ()
+        children = tuple([number[child] for child in node.inputs])
+        rows.append((node.op, children, attrs, node.needs_grad, known))
+    if seed is not None:
+        edge.append(seed)
+    return (tuple(rows), seed is None, default_dtype()), edge
+
+
+def _is_edge(node: Node) -> bool:
+    """Where back-propagation ends, but for constants, which are part of the structure."""
+    if node.needs_grad:
+        return is_variable(node)
+    if node.inputs and node.value is None:
+        return node.op.name != "broadcast_to"
+    return node.value is not None or node.op.name in ("input", "read")
