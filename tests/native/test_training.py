@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forced import TARGETS, forced, runs_here
 from shuffled import ShuffledRun
 from steps import WORKLOADS, Training, batches
 
 import chainrule as cr
 from chainrule.core.graph import Array, address
 from chainrule.errors import IndexRangeError
-from chainrule.run.native import jit
-from chainrule.run.native import plan as plan_module
 from chainrule.run.native.plan import Plan
-from chainrule.run.native.target import Target, host
 from chainrule.run.native.team import team
 
 pytestmark = pytest.mark.usefixtures("threads")
@@ -134,25 +132,15 @@ def test_a_tensor_read_before_the_step_keeps_its_value() -> None:
 
 
 @pytest.mark.parametrize("features", ["sse2", "avx2"])
-def test_lesser_processors_come_near(features: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lesser_processors_come_near(features: str) -> None:
     """The kernels of older x86 processors, run on this one."""
-    from test_targets import TARGETS
-
-    target = TARGETS[features]
-    if host().triple != target.triple or not set(_needed(target)) <= set(_needed(host())):
+    if not runs_here(TARGETS[features]):
         pytest.skip("another family of processors")
     make, size = WORKLOADS["w1"]
     expected = trained(make, size, 5, "interpreter")
-    monkeypatch.setattr(jit, "host", lambda: target)
-    monkeypatch.setattr(plan_module, "host", lambda: target)
-    jit.object_for.cache_clear()
-    found = trained(make, size, 5, "native")
-    jit.object_for.cache_clear()
+    with forced(TARGETS[features]):
+        found = trained(make, size, 5, "native")
     np.testing.assert_allclose(found.losses, expected.losses, atol=1e-4)  # type: ignore[attr-defined]
-
-
-def _needed(target: Target) -> list[str]:
-    return [word for word in target.features.split(",") if word[0] == "+"]
 
 
 @pytest.mark.parametrize("executor", ["native", "interpreter"])

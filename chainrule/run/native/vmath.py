@@ -317,18 +317,20 @@ def _sin64(r: Value, n: Value) -> Value:
     return fn.select((n & 2).compare("eq", 0), y, -y)
 
 
+# pi/2 in parts: of 33 bits each; and of 29, whose products with n are exact without FMA.
+_HALF_PI = (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21)
+_HALF_PI_29 = (1.570796325802803, 9.920935774287987e-10, 2.2517417741562176e-18)
+
+
 def _quadrant64(x: Value) -> tuple[Value, Value]:
     """r and n of x = r + n pi/2; exact to float64 for sizes up to 2^24."""
     fn = x.fn
     shifted = fn.fma(x, 2 / math.pi, 6755399441055744.0)
     n = shifted - 6755399441055744.0
     r = x
-    for part in (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21):
+    for part in _HALF_PI if fn.module.has_fma else _HALF_PI_29:
         r = fn.fma(n, -part, r)
     return r, shifted.bits("i64")
-
-
-_LARGE = 2.0**24
 
 
 def _quadrant(x: Value) -> tuple[Value, Value]:
@@ -337,7 +339,7 @@ def _quadrant(x: Value) -> tuple[Value, Value]:
     lanes = lanes_of(x.type)
     wide = _wide(x)
     r, n = _quadrant64(wide)
-    large = absolute(x).compare("oge", _LARGE)
+    large = absolute(x).compare("oge", 2.0**24)
     some = fn.op("i1", f"call i1 @llvm.vector.reduce.or.v{lanes}i1({large.type} {large})")
     fn.module.declare(f"llvm.vector.reduce.or.v{lanes}i1", "i1", [large.type])
     _write_large_reduction(fn)
@@ -419,11 +421,7 @@ def _two_over_pi() -> list[int]:
 
 def nearest(y: Value) -> Value:
     """The nearest whole number; float64."""
-    fn = y.fn
-    if fn.module.has_rounding:
-        return fn.intrinsic("rint", y)
-    small = absolute(y).compare("olt", 2251799813685248.0)
-    return fn.select(small, (y + 6755399441055744.0) - 6755399441055744.0, y)
+    return rounded(y, "rint")
 
 
 def rounded(x: Value, how: str) -> Value:
@@ -435,8 +433,8 @@ def rounded(x: Value, how: str) -> Value:
     big = absolute(x).compare("uge", limit)  # such numbers are whole already, or NaN
     small = fn.select(big, 0.0, x)
     if how == "rint":
-        # adding 1.5 2^23 (1.5 2^52) rounds to the nearest whole number, ties to even
-        y = (small + 1.5 * limit) - 1.5 * limit
+        # adding 2^23 (2^52) to the size rounds it to the nearest whole number, ties to even
+        y = (absolute(small) + limit) - limit
     else:
         y = small.convert("fptosi", whole).convert("sitofp", element)
         off = y.compare("ogt", small) if how == "floor" else y.compare("olt", small)
