@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from chainrule import nn as nn
     from chainrule import optim as optim
     from chainrule.explain.document import explain as explain
+    from chainrule.profile.measure import profile as profile
 
 __version__ = "0.1.0"
 
@@ -74,7 +75,7 @@ __all__ += _places.__all__
 __all__ += _products.__all__
 
 # Packages that are imported when first asked for, so that ``import chainrule`` stays cheap.
-_PACKAGES = ("data", "explain", "formats", "models", "nn", "optim", "train")
+_PACKAGES = ("data", "explain", "formats", "models", "nn", "optim", "profile", "train")
 
 
 def __getattr__(name: str) -> Any:

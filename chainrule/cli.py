@@ -1,4 +1,4 @@
-"""The command ``chainrule``: train, summary, explain, cache.
+"""The command ``chainrule``: train, summary, explain, profile, cache.
 
 Wrong input ends with one message and status 2, an error of the library with its text and status 1,
 Ctrl-C with how to go on and status 130; ``--debug`` shows the traceback instead.
@@ -12,12 +12,14 @@ import os
 import shutil
 import sys
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from chainrule.errors import ChainruleError, DataError, InterruptedRun, OptionError, language
+from chainrule.run import set_executor
 
 app = typer.Typer(
     name="chainrule",
@@ -39,6 +41,22 @@ class Language(StrEnum):
 
     en = "en"
     zh = "zh"
+
+
+class Executor(StrEnum):
+    """Executors that can be profiled."""
+
+    native = "native"
+    interpreter = "interpreter"
+
+
+class Sums(StrEnum):
+    """What the rows of a profile are summed by."""
+
+    layer = "layer"
+    phase = "phase"
+    kernel = "kernel"
+    line = "line"
 
 
 class Format(StrEnum):
@@ -97,6 +115,7 @@ def chainrule(
       chainrule train digits          train a network on handwritten digits (seconds)
       chainrule train perceptron      the first neuron that learned, and what it can't learn
       chainrule summary digits        its layers, shapes and parameters
+      chainrule profile digits        where the time of a training step goes
       chainrule cache info            where compiled kernels are kept
     """
 
@@ -329,6 +348,84 @@ def _assignment(text: str) -> tuple[str, float]:
             name="--set", expected="NAME=NUMBER", got=repr(text), mend="for example --set y=0"
         )
     return name.strip(), number
+
+
+# ------------------------------------------------------------------------------ profile
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def profile(
+    case: Annotated[str, typer.Argument(help="digits, W1 to W7, or a Python file.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(help="Words for the Python file.", show_default=False)
+    ] = None,
+    by: Annotated[
+        list[Sums] | None,
+        typer.Option(help="A table by layer, phase, kernel or line; may be repeated. [layer]"),
+    ] = None,
+    executor: Annotated[Executor, typer.Option(help="Who runs the step.")] = Executor.native,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Runs to measure. [as many as take a second]")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with a flame view.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Every row, as JSON.")] = False,
+    lang: Lang = None,
+    debug: Debug = False,
+) -> None:
+    """Show where the time of a training step goes.
+
+    digits is the step of "chainrule train digits"; W1 to W7 are those of the benchmarks, in a
+    clone of the repository. A Python file is run until it has called a function made by cr.compile
+    three times; that function is measured, on copies of its variables, on one thread.
+
+    \b
+    The columns:
+      ms        time of one call of the step that is spent there, the median of the rounds;
+                us: millionths of a second
+      time      its share of the time in all kernels
+      MFLOP     millions of floating-point operations: a product and a sum are one each
+      of peak   operations per second, over the most that one core can do (measured);
+                on the interpreter GFLOP/s, thousands of millions of operations per second
+      MB        size of the tensors that are read and written
+      line      of your program, where most of that time comes from
+    "-" is what belongs to no layer: the loss, and the update of the parameters.
+
+    \b
+      chainrule profile digits
+      chainrule profile train.py --html profile.html
+      chainrule profile W6 --by phase --by kernel
+    """
+    from chainrule.profile import profile as measure
+
+    set_executor(executor.value)
+    step, args, kwargs = _step_to_profile(case, options or [])
+    found = measure(step, *args, rounds=rounds, **kwargs)
+    if html:
+        print(found.html(html))
+    elif json:
+        print(found.json())
+    else:
+        print(found.text([each.value for each in by or [Sums.layer]]))
+
+
+def _step_to_profile(case: str, options: list[str]) -> tuple[Any, Any, Any]:
+    """A compiled step and its arguments."""
+    from chainrule.profile.programs import step_of, step_of_file
+
+    if case == "digits":
+        from chainrule.recipes import digits
+
+        settings = digits.choose()
+        return step_of(lambda: digits.train(settings, digits.load(settings)), case)
+    benchmarks = Path(__file__).resolve().parents[1] / "benchmarks"
+    if case in [f"W{number}" for number in range(1, 8)] and benchmarks.is_dir():
+        sys.path.insert(0, str(benchmarks))
+        workloads = import_module("workloads")
+        workload = workloads.WORKLOADS[case]
+        return workloads.chainrule_training(workload), workload.data(), {}
+    return step_of_file(Path(case), options)
 
 
 # ------------------------------------------------------------------------------ cache

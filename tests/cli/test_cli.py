@@ -345,3 +345,35 @@ def test_cache_info_and_clear(tmp_path: Path) -> None:
     assert len(list((tmp_path / "kernels").glob("*.o"))) == kept
     assert f"Removed {kept} kernels" in cli("cache", "clear", "--yes", **place).stdout
     assert not list((tmp_path / "kernels").glob("*.o"))
+
+
+# ------------------------------------------------------------------------------ profile
+
+
+def test_profile_of_the_digits(tmp_path: Path) -> None:
+    page = tmp_path / "flame.html"
+    done = cli("profile", "digits", "--rounds", "2", "--by", "layer", "--by", "phase")
+    assert done.returncode == 0, done.stderr
+    assert "native executor" in done.stdout
+    assert "digits.py:" in done.stdout
+    assert cli("profile", "digits", "--rounds", "1", "--html", str(page)).returncode == 0
+    assert "flame" in page.read_text("utf-8")
+    found = cli("profile", "digits", "--rounds", "1", "--json", "--executor", "interpreter")
+    assert json.loads(found.stdout)["executor"] == "interpreter"
+
+
+def test_profile_explains_its_columns() -> None:
+    shown = cli("profile", "--help").stdout
+    for column in ("ms", "time", "MFLOP", "of peak", "MB", "line"):
+        assert f"    {column} " in shown
+
+
+def test_profile_of_a_program(tmp_path: Path) -> None:
+    program = tmp_path / "train.py"
+    program.write_text(
+        "import sys\nimport chainrule as cr\nstep = cr.compile(lambda x: cr.exp(x @ x))\n"
+        "assert sys.argv[1:] == ['--size', '4']\nwhile True:\n    step(cr.ones(4, 4))\n"
+    )
+    done = cli("profile", str(program), "--rounds", "1", "--", "--size", "4")
+    assert done.returncode == 0, done.stderr
+    assert "train.py:3" in done.stdout

@@ -23,6 +23,7 @@ FLOORS = (
     "nn",
     "optim",
     "explain",
+    "profile",
     "formats",
     "data",
     "train",

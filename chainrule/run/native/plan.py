@@ -252,6 +252,7 @@ class Plan:
                 self._slots[slot] = address(given[variable].peek())
             for slot, array in enumerate(written, self._first_write):
                 self._slots[slot] = address(array)
+            self._bound = [None] * len(self._bound)  # update binds its own again
             outputs = self._run(inputs, lambda: [variable.value for variable in reads])
             for variable, array in zip(writes, written, strict=True):
                 variable.take(array)

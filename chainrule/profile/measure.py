@@ -1,0 +1,210 @@
+"""A step is run again and again, on copies of its variables, with a clock beside every kernel."""
+
+from __future__ import annotations
+
+import itertools
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.core.graph import Array, Graph, Node
+from chainrule.errors import OptionError
+from chainrule.profile.record import Profile, Row
+from chainrule.profile.work import flops, nbytes
+from chainrule.run import executor, interpreter
+from chainrule.tensor.compile import Compiled
+
+# Rounds are as many as fit into this, within limits.
+_SECONDS = 1.0
+_LEAST, _MOST = 5, 50
+_PRODUCTS = ("matmul", "convolution", "attention", "attention_gradient")
+
+
+def profile(
+    step: Callable[..., Any], *args: Any, rounds: int | None = None, **kwargs: Any
+) -> Profile:
+    """Where the time of ``step(*args, **kwargs)`` goes: by layer, kernel, phase and line.
+
+    The step is traced as by ``cr.compile``, unless it is compiled already, and run on one thread
+    on copies of its variables: nothing changes, neither parameters nor moments nor random numbers.
+    Kernels and their order are those of an ordinary run, so the results are its bits too.
+
+    Args:
+        step: a training step, a model, or any function of tensors; compiled or not.
+        args, kwargs: what it is called with.
+        rounds: how many runs are measured; as many as take about a second if not given.
+
+    Returns:
+        A profile: ``print`` it, look at ``rows`` and ``by("layer")``, or write a flame view with
+        ``html(path)``. FLOPs are those of the formulas (a product and a sum are one each), bytes
+        the sizes of the tensors that a kernel reads and writes.
+
+    Raises:
+        OptionError: the executor is neither native nor the interpreter.
+        TracedValueError: the step asks for a value, so that it can't be traced.
+
+    Example:
+        >>> import chainrule as cr
+        >>> from chainrule import nn
+        >>> model = nn.Linear(8, 4)
+        >>> found = cr.profile(model, cr.ones(2, 8), rounds=2)
+        >>> int(found.total.flops)
+        136
+        >>> [(total.name, int(total.flops)) for total in found.by("phase")]
+        [(('forward',), 136)]
+    """
+    if executor() not in ("native", "interpreter"):
+        raise OptionError(
+            name="the executor of a profile", expected="'native' or 'interpreter'",
+            got=repr(executor()), mend="cr.set_executor('native')",
+        )  # fmt: skip
+    compiled = step if isinstance(step, Compiled) else Compiled(step)
+    entry, inputs = compiled.prepared(args, kwargs)
+    name = getattr(step, "__name__", type(step).__name__)
+    if isinstance(entry.plan, interpreter.Plan):
+        return _interpreted(name, entry.graph, inputs, rounds)
+    return _native(name, entry.plan, inputs, rounds)
+
+
+def _rounds(rounds: int | None, once: Callable[[], object]) -> int:
+    """How many rounds fit."""
+    if rounds is not None:
+        return max(1, rounds)
+    start = time.perf_counter()
+    once()
+    return min(_MOST, max(_LEAST, int(_SECONDS / (time.perf_counter() - start))))
+
+
+# ------------------------------------------------------------------------------ native
+
+
+def _native(name: str, plan: Any, inputs: Sequence[Array], rounds: int | None) -> Profile:
+    from chainrule.run.native.peak import peak_flops
+    from chainrule.run.native.target import host
+    from chainrule.run.native.timed import task_seconds
+
+    count = _rounds(rounds, lambda: task_seconds(plan, inputs, 1))
+    ticks, walls = task_seconds(plan, inputs, count)
+    seconds: list[float] = np.median(ticks, axis=0).tolist()
+    whole = float(np.median(walls))
+    rows = tuple(_task_rows(plan, seconds))
+    return Profile(name, "native", host().cpu, count, whole, peak_flops(50), rows)
+
+
+def _task_rows(plan: Any, seconds: Sequence[float]) -> Iterator[Row]:
+    """A row per task, in the order of the run."""
+    places = list(_places(plan.tasks, 0, len(plan.tasks), 1))
+    time_of: dict[Node, float] = {}  # in all the tasks that have a part in a node
+    only_moved = {node for _, task, _ in places for node in task.nodes}
+    only_moved -= {node for _, task, _ in places if not _only_moves(task) for node in task.nodes}
+
+    def part(task: Any, node: Node) -> bool:
+        return node in only_moved or not _only_moves(task)
+
+    for number, task, _ in places:
+        for node in task.nodes:
+            time_of[node] = time_of.get(node, 0.0) + seconds[number] * part(task, node)
+    for number, task, calls in places:
+        work = {
+            node: _flops(node) * calls * seconds[number] / time_of[node]
+            for node in task.nodes if part(task, node) and time_of[node]
+        }  # fmt: skip
+        main = max(task.nodes, key=_flops, default=None)
+        yield Row(
+            main.phase if main else "forward", _layer(task.nodes), task.spec[0],
+            tuple(node.op.name for node in task.nodes) or ("copy",), main.source if main else None,
+            calls, seconds[number], sum(work.values()), _touched(plan, task) * calls,
+        )  # fmt: skip
+
+
+def _flops(node: Node) -> float:
+    """Operations of a node; those of a loop are its body's, which has tasks of its own."""
+    return 0.0 if node.op.name == "scan" else flops(node)
+
+
+def _layer(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """The layer with the most operations; or several, where products of theirs are one task."""
+    if not nodes:
+        return ()
+    least = 0.1 * max(map(_flops, nodes))
+    products = [node.scope for node in nodes if node.op.name in _PRODUCTS and _flops(node) >= least]
+    scopes = list(dict.fromkeys(products or [max(nodes, key=_flops).scope]))
+    if len(scopes) == 1:
+        return scopes[0]
+    levels = zip(*scopes, strict=False)
+    shared = list(itertools.takewhile(lambda names: len(set(names)) == 1, levels))
+    rest = [".".join(scope[len(shared) :]) for scope in scopes]
+    return (*(names[0] for names in shared), "+".join(filter(None, rest)))
+
+
+# A task's place in the table, the task, and how many times it runs.
+_Place = tuple[int, Any, int]
+
+
+def _places(tasks: Sequence[Any], start: int, end: int, calls: int) -> Iterator[_Place]:
+    """The table's tasks; the body of a loop, which follows it, runs once per lap."""
+    number = start
+    while number < end:
+        task = tasks[number]
+        number += 1
+        if hasattr(task, "laps"):
+            yield from _places(tasks, number, number + task.tiles, calls * task.laps)
+            number += task.tiles
+        else:
+            yield number - 1, task, calls
+
+
+def _only_moves(task: Any) -> bool:
+    """Whether a task packs or copies."""
+    kernel, spec = task.spec
+    if kernel.startswith("pack"):
+        return True
+    program = getattr(spec, "program", None) if kernel == "rows" else None
+    return program is not None and all(s.op in ("load", "constant") for s in program.steps)
+
+
+def _touched(plan: Any, task: Any) -> float:
+    """Bytes of the tensors that a task reads and writes; in a loop, of the slices of one lap."""
+    moving = {
+        cursor.moving: abs(cursor.stride)
+        for loop in plan.tasks if hasattr(loop, "laps") for cursor in loop.cursors
+    }  # fmt: skip
+    buffers = dict.fromkeys([*task.reads, *task.writes])
+    return float(sum(moving.get(buffer, buffer.nbytes) for buffer in buffers))
+
+
+# ------------------------------------------------------------------------------ interpreter
+
+
+def _interpreted(name: str, graph: Graph, inputs: Sequence[Array], rounds: int | None) -> Profile:
+    """Node by node, as the interpreter walks the graph."""
+    times: dict[Node, list[float]] = {}
+
+    def timed(node: Node, arrays: Sequence[Array]) -> Any:
+        start = time.perf_counter()
+        result = interpreter.evaluate(node, arrays)
+        times.setdefault(node, []).append(time.perf_counter() - start)
+        return result
+
+    plan = interpreter.Plan(graph, using=timed)
+    values = [variable.peek() for variable in graph.reads]
+    count = _rounds(rounds, lambda: plan(inputs, values))
+    times.clear()
+    walls = []
+    for _ in range(count):
+        start = time.perf_counter()
+        plan(inputs, values)
+        walls.append(time.perf_counter() - start)
+    rows = [
+        Row(
+            node.phase, node.scope, node.op.name, (node.op.name,), node.source, 1,
+            statistics.median(found), flops(node), nbytes(node) + sum(map(nbytes, node.inputs)),
+        )
+        for node, found in times.items() if node.inputs
+    ]  # fmt: skip
+    whole = statistics.median(walls)
+    return Profile(name, "interpreter", platform.machine(), count, whole, 0.0, tuple(rows))
