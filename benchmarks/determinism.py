@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from chainrule.run.native.team import team
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "native"))
 
-from shuffled import ShuffledRun
+from shuffled import shuffled
 
 Array = np.ndarray[Any, Any]
 
@@ -85,17 +83,6 @@ def in_random_orders(workload: Workload, steps: int) -> bytes:
         with shuffled(training.plan(), seed):
             training.run()
     return training.bits()
-
-
-@contextmanager
-def shuffled(plan: Any, seed: int) -> Iterator[None]:
-    """Inside, the team runs this plan in a random order."""
-    run = team.run
-    team.run = ShuffledRun(plan, seed)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        team.run = run  # type: ignore[method-assign]
 
 
 def main() -> int:

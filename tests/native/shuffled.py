@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -11,6 +13,20 @@ from chainrule.run.native import runner as words
 from chainrule.run.native.kernels.calling import SCRATCH_BYTES
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.task import Loop, Task
+from chainrule.run.native.team import team
+
+
+@contextmanager
+def shuffled(plan: Plan, seed: int) -> Iterator[None]:
+    """Inside, this plan runs in a random order, and it does run."""
+    run = ShuffledRun(plan, seed)
+    usual, of_team = plan.runner, team.run
+    plan.runner = team.run = run  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        plan.runner, team.run = usual, of_team  # type: ignore[method-assign]
+    assert run.tiles
 
 
 class ShuffledRun:
@@ -22,6 +38,7 @@ class ShuffledRun:
 
     def __init__(self, plan: Plan, seed: int) -> None:
         self.plan, self.rng = plan, np.random.default_rng(seed)
+        self.tiles = 0  # that have been run
         self.scratch = [np.full(SCRATCH_BYTES, fill, np.uint8) for fill in (0, 255, 127)]
 
     def __call__(self, head: int) -> int:
@@ -69,6 +86,7 @@ class ShuffledRun:
         args = int(self.table[index, words.ARGS])
         kernel = self.kernels[index]
         assert kernel is not None
+        self.tiles += 1
         kernel(address(self.plan._slots), args, tile, scratch.ctypes.data)
 
     def _loop(self, index: int, end: int) -> None:

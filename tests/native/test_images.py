@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shuffled import ShuffledRun
+from shuffled import shuffled
 
 import chainrule as cr
 from chainrule import nn, optim
@@ -69,9 +69,7 @@ def test_losses_follow_the_interpreter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_bits_depend_neither_on_threads_nor_on_the_order_of_tiles(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bits_depend_neither_on_threads_nor_on_the_order_of_tiles(name: str) -> None:
     losses, _, model = run(name, "native", 4)
     for threads in (2, 3):
         team.set_threads(threads)
@@ -82,8 +80,7 @@ def test_bits_depend_neither_on_threads_nor_on_the_order_of_tiles(
     first, (compiled, images, target), other = run(name, "native", 1)
     (entry,) = compiled._entries.values()
     for seed in range(3):
-        with monkeypatch.context() as patch:
-            patch.setattr(team, "run", ShuffledRun(entry.plan, seed))
+        with shuffled(entry.plan, seed):
             first.append(compiled(images, target).item())
     assert first == losses
     assert weights(other) == weights(model)

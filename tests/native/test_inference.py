@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shuffled import ShuffledRun
+from shuffled import shuffled
 
 import chainrule as cr
 from chainrule import nn, optim
@@ -114,8 +114,7 @@ def test_bits_depend_neither_on_threads_nor_on_order(
     plan = plan_of(run)
     for seed in range(3):
         plan._versions = [-1]  # let the prologue run again
-        with monkeypatch.context() as patch:
-            patch.setattr(team, "run", ShuffledRun(plan, seed))
+        with shuffled(plan, seed):
             assert run(x).numpy().tobytes() == expected
 
 
@@ -267,7 +266,13 @@ def test_what_follows_from_variables_is_computed_when_they_change(
     assert "exp" not in steps(plan)
     heads: list[int] = []
     native_run = team.run
-    monkeypatch.setattr(team, "run", lambda head: heads.append(head) or native_run(head))
+
+    def watched(head: int) -> int:
+        heads.append(head)
+        return native_run(head)
+
+    monkeypatch.setattr(team, "run", watched)
+    monkeypatch.setattr(plan, "runner", watched)
     run(x)
     assert heads == [plan.head]
     expected = np.exp(scale.numpy())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from shuffled import ShuffledRun
+from shuffled import shuffled
 from steps import Training
 
 import chainrule as cr
@@ -91,9 +91,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_bits_do_not_depend_on_the_order_of_tiles(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bits_do_not_depend_on_the_order_of_tiles(name: str) -> None:
     cr.set_executor("native")
     data = texts(3, batch=5)
     made = training(name)
@@ -101,8 +99,7 @@ def test_bits_do_not_depend_on_the_order_of_tiles(
     made = training(name)
     losses = made.run(data[:1])
     for seed, batch in enumerate(data[1:]):
-        with monkeypatch.context() as patch:
-            patch.setattr(team, "run", ShuffledRun(made.plan(), seed))
+        with shuffled(made.plan(), seed):
             losses += [made.step(*batch)]
         losses[-1] = float(losses[-1])
     assert bits(made, losses) == expected

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from forced import TARGETS, forced, runs_here
-from shuffled import ShuffledRun
+from shuffled import shuffled
 from steps import WORKLOADS, Training, batches
 
 import chainrule as cr
@@ -59,9 +59,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_bits_do_not_depend_on_the_order_of_tiles(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bits_do_not_depend_on_the_order_of_tiles(name: str) -> None:
     """Any order that keeps the needs, any thread's memory: a missing need would show."""
     make, size = WORKLOADS[name]
     expected = trained(make, size, 20, "native")
@@ -71,8 +69,7 @@ def test_bits_do_not_depend_on_the_order_of_tiles(
     first = training.run(data[:1])
     losses = first
     for seed, batch in enumerate(data[1:]):
-        with monkeypatch.context() as patch:
-            patch.setattr(team, "run", ShuffledRun(training.plan(), seed))
+        with shuffled(training.plan(), seed):
             losses += [training.step(*batch)]
     losses = [float(loss) for loss in losses]
     assert losses == expected.losses  # type: ignore[attr-defined]
