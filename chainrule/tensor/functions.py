@@ -11,7 +11,7 @@ from chainrule.core.dtype import as_dtype, default_dtype, float64, int64
 from chainrule.core.graph import Node
 from chainrule.core.op import Op, as_node
 from chainrule.core.ops import arithmetic, functions, linear, parts, random, reduction, shape
-from chainrule.tensor.state import random_node
+from chainrule.tensor.state import data, known_data, random_node
 from chainrule.tensor.tensor import Tensor, _spread, apply, need_node, tensor, wrap
 
 __all__ = [
@@ -250,8 +250,13 @@ concat = cat
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape along a new axis."""
-    return wrap(shape.stack([x.node for x in tensors], dim))
+    """Tensors of one shape along a new axis; at once where they are data, such as samples."""
+    nodes = [x.node for x in tensors]
+    arrays = [array for array in map(known_data, nodes) if array is not None]
+    alike = len({(array.shape, array.dtype) for array in arrays}) == 1
+    if len(arrays) == len(nodes) and alike and -arrays[0].ndim <= dim + 1 <= arrays[0].ndim + 1:
+        return wrap(data(np.stack(arrays, dim)))
+    return wrap(shape.stack(nodes, dim))
 
 
 def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:

@@ -6,6 +6,7 @@ any axis, several of equal shape on neighbouring axes, and boolean masks outside
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from chainrule.core.graph import Node, Shape, caller, place
 from chainrule.core.op import lift
 from chainrule.core.ops import arithmetic, shape
 from chainrule.errors import DTypeError, IndexRangeError, ShapeError
+from chainrule.tensor.state import data, known_data
 from chainrule.tensor.tensor import Tensor, operand_nodes, tensor, wrap
 
 
@@ -39,13 +41,26 @@ class Plan:
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
-    """``x[index]``."""
+    """``x[index]``; at once where it is a part of data, so that batches are not graphs."""
+    array = known_data(x.node)
+    if array is not None and _is_basic(index):
+        with contextlib.suppress(IndexError):  # worded below
+            return wrap(data(np.asarray(array[index])))
     plan = _plan(x, index)
     node = _basic(x.node, plan)
     if plan.arrays:
         node, flat, dim = _merge(node, plan.arrays)
         node = shape.take(node, flat, dim)
     return wrap(node)
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether it is made of whole numbers, slices, ... and None alone."""
+    parts = index if type(index) is tuple else (index,)
+    return all(type(part) in _BASIC for part in parts)
+
+
+_BASIC = (int, np.int64, slice, type(None), type(Ellipsis))
 
 
 def _basic(node: Node, plan: Plan) -> Node:

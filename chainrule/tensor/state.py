@@ -18,7 +18,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMappin
 import numpy as np
 
 from chainrule.core.dtype import DType, int64
-from chainrule.core.graph import Array, Node, Shape, Variable, place, walk
+from chainrule.core.graph import Array, Node, Shape, TensorType, Variable, place, walk
 from chainrule.core.op import Op, input, written
 from chainrule.errors import ChainruleError, LeakedTensorError
 from chainrule.run.shared import Update, Work, run
@@ -83,6 +83,13 @@ class State:
             if variable in self.pending or variable in self.updated:
                 self.settle()
             self.pending[variable] = written(node, variable)
+
+    def put(self, variable: Variable, array: Array) -> None:
+        """From here on the variable has this value."""
+        if self.pending or self.updates:
+            self.write(variable, data(array))
+        else:
+            variable.commit(array)
 
     def update(self, update: Update) -> None:
         """From here on the variables of the update have its values."""
@@ -213,6 +220,16 @@ def owned(array: Array) -> Array:
         array = np.array(array, order="C")
     array.flags.writeable = False
     return array
+
+
+def data(array: Array) -> Node:
+    """A leaf that holds the array, or a copy if it is a part of a larger one."""
+    return input(TensorType(array.shape, array.dtype), "", owned(array))
+
+
+def known_data(node: Node) -> Array | None:
+    """Its array, if it is data and not part of a trace."""
+    return None if place.trace or node.needs_grad else node.value
 
 
 class Gradients(MutableMapping[Variable, Node]):

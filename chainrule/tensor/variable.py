@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
+
 from chainrule.core.dtype import DType, as_dtype
-from chainrule.core.graph import Node, Shape, Variable
+from chainrule.core.graph import Node, Shape, Variable, place
 from chainrule.core.op import lift
 from chainrule.core.ops.arithmetic import stop_gradient
 from chainrule.core.ops.shape import broadcast_to
@@ -95,6 +97,9 @@ class VariableTensor(Tensor):
 
     def copy_(self, value: Any) -> VariableTensor:
         """Replace the value by another of a shape that stretches to this one."""
+        if type(value) in (bool, int, float) and not place.trace:  # data, not part of a graph
+            current().put(self.variable, np.full(self.shape, value, self.dtype))
+            return self
         node = lift(operand_nodes(self, value)[1], self.dtype)
         if node.shape != self.shape:
             try:
