@@ -115,13 +115,15 @@ def run(options: argparse.Namespace) -> Results:
 def main() -> int:
     """Measure and write the report; 1 if a candidate could not take part."""
     parser = argparse.ArgumentParser(description="Everything at once, written to docs/benchmarks.")
-    parser.add_argument("names", nargs="*", choices=[*WORKLOADS, []], help="W1 W2 ...; all if none")
+    parser.add_argument("names", nargs="*", metavar="W1", help="some workloads; all if none")
     parser.add_argument("--quick", action="store_true", help="few rounds, to see that it works")
     parser.add_argument("--scaling", action="store_true", help="batch, width, sequence and depth")
     parser.add_argument("--all", action="store_true", help="torch.compile takes part")
     parser.add_argument("--out", type=Path, default=report.FOLDER, help="where the report goes")
     options = parser.parse_args()
     options.names = options.names or list(WORKLOADS)
+    if unknown := {*options.names} - {*WORKLOADS}:
+        parser.error(f"{', '.join(unknown)}: there are {', '.join(WORKLOADS)}")
     results = run(options)
     report.save(results, options.out)
     print(options.out / "README.md")

@@ -230,8 +230,8 @@ a ratio is the peer's time over ours in the same round; above 1, ours is faster.
 90% of the medians of resampled rounds: where it holds 1, "ours is" even.
 
 - ms: the median of the rounds, with an interval of the same kind.
-- of peak: products and sums of the matrix products, per second, over what as many cores compute
-  that do nothing but fused products and sums; measured by one more process in the same turns.
+- of peak: products and sums of the matrix products, per second and thread, over what one core
+  computes that does nothing but fused products and sums: one more process in the same turns.
 - CPU: processor time per second and thread. Far under 100%, other programs had the core.
 - peak MB: the most memory that the process had at once (VmHWM of Linux, elsewhere ru_maxrss), with
   Python, the library, the making of the step, and what it keeps.
@@ -240,7 +240,8 @@ a ratio is the peer's time over ours in the same round; above 1, ours is faster.
   many cores as it may have threads, since it has no switch for them. onnxruntime has all its
   optimisations on, input and output bound once. PyTorch predicts under inference_mode.
 - First step: from the start of the process to the end of W1's or W4's first training step, each in
-  new processes, with the library's own choice of threads. Cold is with an empty cache of kernels.
+  new processes, with the library's own choice of threads; the peers read their weights from a file.
+  Cold is with an empty cache of kernels.
 - Installed: files of the packages and of all they require, from pip's records."""
 
 
