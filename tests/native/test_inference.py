@@ -16,6 +16,7 @@ from chainrule import nn, optim
 from chainrule.core.graph import Array
 from chainrule.run.native import plan as plans
 from chainrule.run.native.plan import Plan
+from chainrule.run.native.target import host
 from chainrule.run.native.team import team
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -239,6 +240,23 @@ def test_a_scaling_that_is_no_norm_stays_as_it_is() -> None:
     run = cr.compile(lambda x: (layer(x) - mean) * scale + shift)
     run(np.ones((2, 3, 4, 4), np.float32))
     assert {"sub", "mul"} <= steps(plan_of(run))
+
+
+def test_rows_of_one_and_a_half_vectors_have_the_same_bits_however_they_are_cut() -> None:
+    """An even number of rows makes vectors of two halves, an odd one vectors that run over ends."""
+    lanes = host().lanes
+    for stride, padding in ((1, 0), (1, 1), (2, 1)):
+        cr.manual_seed(0)
+        width = (lanes * 3 // 2 - 1) * stride + 3 - 2 * padding
+        layer = nn.Conv2d(5, 20, 3, stride, padding)
+        x = np.random.default_rng(0).standard_normal((2, 5, 30, width)).astype(np.float32)
+        even, odd = (compiled(layer)(x[:, :, :rows].copy()).numpy() for rows in (30, 29))
+        shared = min(even.shape[2], odd.shape[2]) - 1
+        assert even.shape[3] == lanes * 3 // 2
+        assert even[:, :, :shared].tobytes() == odd[:, :, :shared].tobytes()
+        cr.set_executor("interpreter")
+        np.testing.assert_allclose(even, compiled(layer)(x).numpy(), rtol=1e-5, atol=1e-5)
+        cr.set_executor("native")
 
 
 # ------------------------------------------------------------------------------ what is kept

@@ -20,6 +20,7 @@ from chainrule.run.native.kernels.convolution import (
     WeightsSpec,
     chain_depth,
     heights,
+    whole_rows,
 )
 from chainrule.run.native.kernels.wide_convolution import WideSpec
 from chainrule.run.native.kernels.windows import Axis, Slab
@@ -198,8 +199,8 @@ def cut(node: Node, channels: int, rows: Axis, columns: Axis, lanes: int) -> tup
     """Rows of a strip, and channels of a chain."""
     groups: int = node.attrs["groups"]
     high = rows.positions
-    least = lanes // columns.positions if lanes % columns.positions == 0 else 1
-    least = least if columns.positions >= 4 and high % least == 0 else 1
+    least = whole_rows(columns.positions, lanes)
+    least = least if high % least == 0 else 1
     depth = min(channels, chain_depth(rows.kernel * columns.kernel))
     one = Slab(rows, columns, least).size
     depth = max(1, min(depth, ROOM // 2 // one))

@@ -295,12 +295,15 @@ class Function:
 
     # ------------------------------------------------------------------ memory under a mask
 
-    def masked_load(self, address: Value, type: str, mask: Value) -> Value:
-        """Lanes where the mask holds, zeros elsewhere; nothing is read there."""
+    def masked_load(
+        self, address: Value, type: str, mask: Value, others: Value | None = None
+    ) -> Value:
+        """Lanes where the mask holds, zeros or ``others`` elsewhere; nothing is read there."""
         name = f"llvm.masked.load.{_suffix(type)}.p0"
         self.module.declare(name, type, ["ptr", mask.type, type])
         align = SIZES[element_of(type)]
-        args = f"ptr align {align} {address}, {mask.type} {mask}, {type} zeroinitializer"
+        args = f"ptr align {align} {address}, {mask.type} {mask}, {type} "
+        args += "zeroinitializer" if others is None else str(others)
         return self.op(type, f"call {type} @{name}({args})")
 
     def masked_store(self, address: Value, value: Value, mask: Value) -> None:

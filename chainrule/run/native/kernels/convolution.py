@@ -9,12 +9,13 @@ are added in order.
 How pixels make vectors:
 
 - ``"lines"``: rows are whole vectors.
-- ``"runs"``: a vector is a few whole rows.
+- ``"runs"``: a vector is a few whole rows, or two halves that may be of different rows.
 - ``"flat"``: vectors run over the copy's rows, ends included; what is computed there is dropped.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from chainrule.run.native.elementwise import IN_MEMORY
@@ -63,16 +64,25 @@ class ConvolutionSpec(NamedTuple):
         return self.rows.kernel * self.columns.kernel
 
     @property
+    def run(self) -> int:
+        """Pixels of a run: they lie side by side in the copy."""
+        return math.gcd(self.columns.positions, self.lanes)
+
+    @property
     def pixels(self) -> str:
         """How pixels make vectors."""
-        width = self.columns.positions
-        if width % self.lanes == 0:
+        rows = whole_rows(self.columns.positions, self.lanes)
+        if self.run == self.lanes:
             return "lines"
-        if self.lanes % width == 0 and width >= 4:
-            runs = self.lanes // width
-            if self.rows.positions % runs == 0 and self.strip % runs == 0:
-                return "runs"
+        if rows > 1 and self.rows.positions % rows == 0 and self.strip % rows == 0:
+            return "runs"
         return "flat"
+
+    @property
+    def starts(self) -> int:
+        """Places that a vector is read from; from row to row it is always the same way."""
+        is_split = self.pixels == "runs" and self.run != self.columns.positions
+        return self.lanes // self.run if is_split else 1
 
     @property
     def vectors(self) -> int:
@@ -107,6 +117,12 @@ def heights(rows: int, full: int) -> tuple[int, int, int]:
     height = -(-rows // blocks)
     lower = blocks * height - rows
     return height, blocks - lower, lower
+
+
+def whole_rows(width: int, lanes: int) -> int:
+    """How many rows make whole vectors, if these can be made of runs; else 1."""
+    run = math.gcd(width, lanes)
+    return lanes // run if run >= 4 and run in (width, lanes // 2) else 1
 
 
 def convolution(module: Module, name: str, spec: ConvolutionSpec) -> None:
@@ -201,7 +217,7 @@ class _Tile:
                 room = sums.at(t * lanes)
             elif whole:
                 room = sums.at(t * (lanes * height))
-            places = [self._place(t + j) for j in range(count)]
+            places = [place for j in range(count) for place in self._places(t + j)]
             name = f"block{height}x{count}"
             fn.call(name, "void", depth, weights, *places, room, first)
             if spec.pixels != "flat":
@@ -224,16 +240,21 @@ class _Tile:
         pixels = (self.here - 1) * spec.slab.width + (width + spec.lanes - 1)
         return pixels // self.fn.value(spec.lanes, "i64")
 
-    def _place(self, t: Value) -> Value:
-        """Where the windows of the pixels of vector t begin."""
-        spec, width = self.spec, self.spec.columns.positions
+    def _places(self, t: Value) -> list[Value]:
+        """Where the windows of the pixels of vector t begin, for each of its starts."""
+        spec = self.spec
         if spec.pixels == "flat":
-            return self.copy.at(t * spec.lanes)
-        if spec.pixels == "runs":
-            return self.copy.at(t * (spec.lanes // width * spec.slab.width))
-        per_row = width // spec.lanes
-        row = t // self.fn.value(per_row, "i64")
-        return self.copy.at(row * spec.slab.width + (t - row * per_row) * spec.lanes)
+            return [self.copy.at(t * spec.lanes)]
+        size = spec.lanes // spec.starts
+        per_row = max(spec.columns.positions // size, 1)
+        rows = max(size // spec.columns.positions, 1)
+        found = []
+        for start in range(spec.starts):
+            number = t * spec.starts + start
+            row = number // self.fn.value(per_row, "i64")
+            column = (number - row * per_row) * size
+            found.append(self.copy.at(row * (rows * spec.slab.width) + column))
+        return found
 
     def _followed(self, count: int, sums: Value, height: int, row: Value, pixel: Value) -> None:
         """Call what follows on finished sums."""
@@ -256,7 +277,7 @@ def _block(module: Module, name: str, height: int, count: int, spec: Convolution
     ``(depth, weights, places of the vectors, sums, first)``.
     """
     args = [("i64", "depth"), ("ptr noalias readonly", "a")]
-    args += [("ptr readonly", f"x{j}") for j in range(count)]
+    args += [("ptr readonly", f"x{j}") for j in range(count * spec.starts)]
     fn = Function(module, name, [*args, ("ptr noalias", "sums"), ("i1", "first")], internal=True)
     depth, a, *places, sums, first = fn.args
     slab, lanes = spec.slab, spec.lanes
@@ -265,7 +286,10 @@ def _block(module: Module, name: str, height: int, count: int, spec: Convolution
     def products(
         totals: list[Value], a: Value, places: list[Value], step: int, tap: Value | int
     ) -> list[Value]:
-        right = [_pixels(fn, spec, place.at(tap)) for place in places]
+        at_tap = [place.at(tap) for place in places]
+        right = [
+            _pixels(fn, spec, at_tap[j * spec.starts : (j + 1) * spec.starts]) for j in range(count)
+        ]
         made = []
         for i in range(height):
             left = fn.splat(a.load("float", i + step * height), lanes)
@@ -307,13 +331,18 @@ def _block(module: Module, name: str, height: int, count: int, spec: Convolution
     fn.ret()
 
 
-def _pixels(fn: Function, spec: ConvolutionSpec, place: Value) -> Value:
+def _pixels(fn: Function, spec: ConvolutionSpec, places: list[Value]) -> Value:
     """A vector of pixels of the copy."""
     if spec.pixels != "runs":
-        return place.load(vector(spec.lanes, "float"))
-    width = spec.columns.positions
+        return places[0].load(vector(spec.lanes, "float"))
+    width = spec.run
+    if len(places) == 2:  # the second half is read over what is too much in the first
+        first, second = places
+        low = first.load(vector(spec.lanes, "float"))
+        high = fn.vector_of(range(spec.lanes), "i32").compare("sge", width)
+        return fn.masked_load(second.at(-width), low.type, high, low)
     parts = [
-        place.load(vector(width, "float"), run * spec.slab.width)
+        places[0].load(vector(width, "float"), run * spec.slab.width)
         for run in range(spec.lanes // width)
     ]
     while len(parts) > 1:
