@@ -73,12 +73,11 @@ def _commit() -> str:
     return found.stdout.strip() or "not from a repository"
 
 
-def run(options: argparse.Namespace) -> Results:
-    """Measure."""
+def run(options: argparse.Namespace, results: Results) -> None:
+    """Measure; what is found is in the results at once."""
     threads = (1, 2) if (os.cpu_count() or 1) > 1 else (1,)
     settings = QUICK if options.quick else Settings()
     settings = replace(settings, threads=threads, compiled=options.all)
-    results = Results(machine(options))
     begin = time.perf_counter()
 
     def say(text: str) -> None:
@@ -109,7 +108,6 @@ def run(options: argparse.Namespace) -> Results:
     results.imports = import_time.seconds(3 if options.quick else 15)
     results.installed = footprint.installed()
     say("done")
-    return results
 
 
 def main() -> int:
@@ -124,7 +122,11 @@ def main() -> int:
     options.names = options.names or list(WORKLOADS)
     if unknown := {*options.names} - {*WORKLOADS}:
         parser.error(f"{', '.join(unknown)}: there are {', '.join(WORKLOADS)}")
-    results = run(options)
+    results = Results(machine(options))
+    try:
+        run(options, results)
+    except KeyboardInterrupt:
+        results.notes.append("what comes after the last line here: the run was stopped")
     report.save(results, options.out)
     print(options.out / "README.md")
     print("".join(f"left out: {note}\n" for note in results.notes), end="")

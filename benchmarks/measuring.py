@@ -112,7 +112,10 @@ def _rows(
     for key in keys:
         turns = {each: partial(one.turn, key) for each, one in everyone.items()}
         share = settings.seconds / len(keys)
-        found = take_turns(turns, share, settings.least, settings.most)
+        found, failed = take_turns(turns, share, settings.least, settings.most)
+        for each, reason in failed.items():
+            notes.append(_note(workload, each, reason))
+            everyone.pop(each).end()
         peak = everyone[PEAK, 1].flops / min(seconds for seconds, _ in found[PEAK, 1])
         batch, flops = _size(workload, key)
         rows += [
@@ -143,15 +146,20 @@ def _wait(everyone: dict[tuple[str, int], Process], workload: Workload) -> list[
         try:
             process.ready()
         except CandidateError as error:
-            notes.append(f"{workload.name}, {each[0]}, {each[1]} thread(s): {error}")
+            notes.append(_note(workload, each, str(error)))
             del everyone[each]
     ours = next((p.first for (name, _), p in everyone.items() if name == OURS), {})
     for each, process in [*everyone.items()]:
         if each[0] != PEAK and ours and not _same(process.first, ours, workload):
-            notes.append(f"{workload.name}, {each[0]}: {process.first}, where ours has {ours}")
+            notes.append(_note(workload, each, f"{process.first}, where ours has {ours}"))
             process.end()
             del everyone[each]
     return notes
+
+
+def _note(workload: Workload, candidate: tuple[str, int], reason: str) -> str:
+    name, threads = candidate
+    return f"{workload.name}, {name}, {threads} thread{'s' if threads > 1 else ''}: {reason}"
 
 
 def _same(theirs: dict[str, list[float]], ours: dict[str, list[float]], workload: Workload) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -94,14 +95,18 @@ class Process:
         """End it without a word."""
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            pipe.close()
+            with contextlib.suppress(OSError):  # a message that nobody reads any more
+                pipe.close()
         self._process.kill()
         self._process.wait()
 
     def _tell(self, message: Any) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message) + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise CandidateError("its process ended") from None
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -114,8 +119,8 @@ class Process:
 
 def take_turns(
     turns: Mapping[Any, Callable[[], tuple[float, float]]], budget: float, least: int, most: int
-) -> dict[Any, list[tuple[float, float]]]:
-    """What each candidate took in each round.
+) -> tuple[dict[Any, list[tuple[float, float]]], dict[Any, str]]:
+    """What each candidate took in each round; and who broke down, with the reason.
 
     Args:
         turns: one turn of each candidate.
@@ -123,10 +128,17 @@ def take_turns(
         least, most: how many rounds there are, whatever the budget.
     """
     found: dict[Any, list[tuple[float, float]]] = {name: [] for name in turns}
+    failed: dict[Any, str] = {}
     begin = time.perf_counter()
     for number in range(most):
         if number >= least and time.perf_counter() - begin > budget:
             break
         for name, turn in turns.items():
-            found[name].append(turn())
-    return found
+            if name in failed:
+                continue
+            try:
+                found[name].append(turn())
+            except CandidateError as error:
+                failed[name] = str(error)
+                del found[name]
+    return found, failed

@@ -16,6 +16,7 @@ from common import geometric_mean, interval
 from figures import Results, ratio
 from measuring import Row
 from startup import Start
+from turns import CandidateError, Process, take_turns
 from workloads import WORKLOADS, sized
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,6 +125,26 @@ def test_operations_of_the_forward_pass() -> None:
     assert WORKLOADS["W3"].forward_flops == pytest.approx(by_hand, rel=0.01)
     assert sized("depth", 8).forward_flops == 8 * 2 * 64 * 128 * 128
     assert sized("sequence", 64).flops < WORKLOADS["W6"].flops / 32
+
+
+def test_who_breaks_down_is_left_out() -> None:
+    """A round is only counted for those that are there until the end."""
+    left = iter([(1.0, 1.0)])
+
+    def breaks() -> tuple[float, float]:
+        for turn in left:
+            return turn
+        raise CandidateError("its process ended")
+
+    found, failed = take_turns({"a": lambda: (2.0, 1.0), "b": breaks}, 60.0, least=3, most=3)
+    assert found == {"a": [(2.0, 1.0)] * 3}
+    assert failed == {"b": "its process ended"}
+
+
+def test_a_process_that_cannot_begin_says_why() -> None:
+    process = Process("no such library", "W1")
+    with pytest.raises(CandidateError, match="KeyError"):
+        process.ready()
 
 
 def test_the_list_has_programs_only() -> None:
