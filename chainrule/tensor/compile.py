@@ -212,8 +212,15 @@ class Compiled:
     def _run(self, entry: Entry, arrays: list[Array]) -> Any:
         grads = eager.grads
         inputs = self._inputs(entry, arrays)
-        with eager.lock:
-            outputs = entry.run(inputs)
+        versions = [variable.version for variable in entry.graph.writes] if entry.cleared else []
+        try:
+            with eager.lock:
+                outputs = entry.run(inputs)
+        except KeyboardInterrupt:  # the step may be done: then it has consumed its gradients
+            if versions != [variable.version for variable in entry.graph.writes]:
+                for variable in entry.cleared:
+                    grads.pop(variable, None)
+            raise
         made = [
             Tensor(input(type, "", owned(array), self._source))
             for type, array in zip(entry.types, outputs, strict=False)  # after them come checks
@@ -296,8 +303,9 @@ def compile(function: Callable[..., Any]) -> Compiled:
     """Trace a function once per shape of its arguments; later calls run the graph alone.
 
     Inside, everything but the values behaves as outside: forward, ``loss.backward()``,
-    ``optimizer.step()``; the results have the same bits. Python code in it (``print``, appends to
-    lists, random numbers of other libraries) happens once, while tracing.
+    ``optimizer.step()``. The results agree with uncompiled ones to rounding, and have the same bits
+    at every run. Python code in it (``print``, appends to lists, random numbers of other libraries)
+    happens once, while tracing.
 
     Args:
         function: tensors, arrays and floats among its arguments, inside lists, tuples and dicts

@@ -20,6 +20,7 @@ from chainrule.core.graph import Array, Graph, Node, TensorType, Variable, addre
 from chainrule.core.rewrite import expand
 from chainrule.core.simplify import simplify
 from chainrule.core.subgraph import subgraphs
+from chainrule.run.native import interrupts
 from chainrule.run.native import runner as words
 from chainrule.run.native.attention import attended
 from chainrule.run.native.batches import parted
@@ -228,10 +229,7 @@ class Plan:
                 self._bind(self._first_read + i, variable.peek() if array is None else array)
             for i, array in enumerate(buffers.values()):
                 self._bind(self._first_write + i, array)
-            outputs = self._run(inputs, self._values)
-            for variable in self._writes:
-                variable.version += 1
-            return outputs
+            return self._run(inputs, self._values, lambda: _changed(self._writes))
 
     def step(
         self, inputs: Sequence[Array], reads: Sequence[Variable], writes: Sequence[Variable]
@@ -253,10 +251,12 @@ class Plan:
             for slot, array in enumerate(written, self._first_write):
                 self._slots[slot] = address(array)
             self._bound = [None] * len(self._bound)  # update binds its own again
-            outputs = self._run(inputs, lambda: [variable.value for variable in reads])
-            for variable, array in zip(writes, written, strict=True):
-                variable.take(array)
-            return outputs
+
+            def commit() -> None:
+                for variable, array in zip(writes, written, strict=True):
+                    variable.take(array)
+
+            return self._run(inputs, lambda: [variable.value for variable in reads], commit)
 
     def _look(self) -> None:
         """Inference: bind variables and run the prologue, if one of them has changed."""
@@ -280,7 +280,10 @@ class Plan:
         """Let the run that is under way write no state, if it has not begun to; for any thread."""
         self._table.head[words.INTERRUPT] = 1
 
-    def _run(self, inputs: Sequence[Array], variables: Any) -> list[Array]:
+    def _run(
+        self, inputs: Sequence[Array], variables: Any, commit: Callable[[], None] | None = None
+    ) -> list[Array]:
+        """Run on what is bound; ``commit`` is called when state was written."""
         # Data belongs to the caller: it is kept for the run, not bound for longer.
         given = [np.ascontiguousarray(array) for array in inputs]
         outputs = [np.empty(shape, dtype) for shape, dtype in self._output_types]
@@ -290,7 +293,20 @@ class Plan:
         for slot, array in enumerate(outputs, self._first_output):
             slots[slot] = address(array)
         self._errors[0] = 0
-        if self.runner(self.head):
+        head = self._table.head
+        head[words.VERDICT] = 0
+        interrupts.running = head
+        try:
+            self.runner(self.head)
+        finally:  # Python's own KeyboardInterrupt comes as soon as the native call is over
+            interrupts.running = None
+            interrupted, head[words.INTERRUPT] = head[words.INTERRUPT], 0
+            done = (head[words.VERDICT] & 3) == words.GO
+            if done and commit is not None:
+                commit()
+        if not done and interrupted:
+            raise KeyboardInterrupt
+        if not done:
             self._raise(inputs, variables())
         return outputs
 
@@ -298,9 +314,6 @@ class Plan:
         """The error of a run that failed; the interpreter finds the index, and words it."""
         from chainrule.run import interpreter
 
-        if self._table.head[words.INTERRUPT]:
-            self._table.head[words.INTERRUPT] = 0
-            raise KeyboardInterrupt
         interpreter.prepare(self.graph)(inputs, variables)
         raise AssertionError("the native run found an index out of range, the interpreter did not")
 
@@ -371,6 +384,11 @@ def _outside(tasks: Sequence[Entry]) -> tuple[list[Buffer], list[Buffer]]:
     reads = {buffer for each in tasks for buffer in each.reads if buffer.slot is not None}
     writes = {buffer for each in tasks for buffer in each.writes if buffer.slot is not None}
     return list(reads), list(writes)
+
+
+def _changed(variables: Sequence[Variable]) -> None:
+    for variable in variables:
+        variable.version += 1
 
 
 def _nbytes(node: Node) -> int:

@@ -53,7 +53,9 @@ THREAD_BYTES = SCRATCH_BYTES + 8 * MOST_SLOTS
 
 ENDINGS = ("_one", "_many", "_help", "_pause")
 TIMED_ENDINGS = ("_one", "_ticks")
-_GO, _SKIP = 1, 2
+# A run's verdict, in the last bits of its word once it is over: state was written, or was not.
+GO = _GO = 1
+_SKIP = 2
 
 
 class RunnerSpec(NamedTuple):
@@ -201,6 +203,7 @@ def _one(module: Module, name: str, spec: RunnerSpec) -> None:
     args = head, scratch, head.load("ptr", SLOTS), none, head.load("i64", TASKS), none
     verdict = fn.call(f"{name}_alone", "i64", *args)
     (verdict,) = fn.when(verdict.compare("eq", 0), lambda: [_verdict(head)], lambda: [verdict])
+    head.at(VERDICT, "i64").store(verdict)
     restore()
     fn.ret(verdict - _GO)
 

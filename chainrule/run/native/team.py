@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.graph import Array, aligned
+from chainrule.run.native import interrupts
 from chainrule.run.native import runner as words
 
 # Looks at the board before a helper goes to sleep.
@@ -111,6 +112,7 @@ class Team:
         self._board[words.PATIENCE] = _PATIENCE
         start = time.perf_counter()
         self._functions["_pause"](1000)
+        interrupts.watch()
         self._late_spins = int(_LATE_SECONDS * 1000 / max(time.perf_counter() - start, 1e-9))
 
     def _hire(self) -> None:
