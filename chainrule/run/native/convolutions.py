@@ -135,15 +135,15 @@ def _direct(
         near = x.strides[3] == 1 or x.shape[3] == 1
         return ConvolutionSpec(
             channels, outputs, rows, columns, strip, depth, near, program,
-            target.lanes, target.panel, target.blocks,
+            target.lanes, target.panel, target.window_blocks,
         )  # fmt: skip
 
     chosen = spec(*cut(node, channels, rows, columns, target.lanes))
     if chosen.room > ROOM:
         raise NoKernelError(f"convolution of rows of {columns.length} entries")
-    _, tall, low = heights(outputs, target.blocks[0])
+    _, tall, low = heights(outputs, chosen.blocks[0])
     packed = lowering.new(TensorType(w.shape, float32))
-    pack = WeightsSpec(channels, outputs, (rows.kernel, columns.kernel), target.blocks[0])
+    pack = WeightsSpec(channels, outputs, (rows.kernel, columns.kernel), chosen.blocks[0])
     lowering.tasks.append(
         task(("pack_weights", pack), [w], [packed], w.strides, groups * (tall + low))
     )

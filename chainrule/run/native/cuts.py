@@ -46,7 +46,7 @@ def _spec(node: Node, target: Target) -> ConvolutionSpec:
     strip, depth = cut(node, channels, rows, columns, target.lanes)
     return ConvolutionSpec(
         channels, outputs, rows, columns, strip, depth, True, _NOTHING, target.lanes, target.panel,
-        target.blocks,
+        target.window_blocks,
     )  # fmt: skip
 
 

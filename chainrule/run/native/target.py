@@ -32,6 +32,11 @@ class Target:
     panel: int
     blocks: tuple[int, ...]
 
+    @property
+    def window_blocks(self) -> tuple[int, ...]:
+        """As ``blocks``, for convolutions: of 32 registers, NEON's code generator needs more."""
+        return (7, *self.blocks[1:]) if self.panel == 3 else self.blocks
+
 
 def target_for(triple: str, cpu: str, features: dict[str, bool]) -> Target:
     """The target of a processor with these features."""
@@ -45,7 +50,8 @@ def target_for(triple: str, cpu: str, features: dict[str, bool]) -> Target:
         return Target(triple, cpu, words, 16, True, True, 2, (14, 8, 4, 2, 1))
     if features.get("avx2"):
         return Target(triple, cpu, words, 8, fma, True, 2, (6, 4, 2, 1))
-    return Target(triple, cpu, words, 4, fma, rounding, 2, (6, 4, 2, 1))
+    # Without FMA a product takes a register of its own before it is added.
+    return Target(triple, cpu, words, 4, fma, rounding, 2, (6, 4, 2, 1) if fma else (4, 2, 1))
 
 
 @lru_cache(maxsize=1)
