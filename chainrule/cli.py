@@ -390,7 +390,8 @@ def profile(
                 on the interpreter GFLOP/s, thousands of millions of operations per second
       MB        size of the tensors that are read and written
       line      of your program, where most of that time comes from
-    "-" is what belongs to no layer: the loss, and the update of the parameters.
+    "-" is what belongs to no layer: the loss, and the update of the parameters. An update that
+    one kernel does together with the gradient is counted as backward.
 
     \b
       chainrule profile digits

@@ -24,7 +24,7 @@ emitted = 0
 @lru_cache(maxsize=1)
 def emitters() -> Mapping[str, Emitter]:
     """Every kernel by name."""
-    from chainrule.run.native import runner
+    from chainrule.run.native import runner, ticks
     from chainrule.run.native.kernels import (
         attention,
         bins,
@@ -48,7 +48,7 @@ def emitters() -> Mapping[str, Emitter]:
         attention.attention, attention.attention_gradient, convolution.convolution,
         convolution.pack_weights, wide_convolution.wide_convolution, pooling.max_pool,
         pooling.max_unpool, bins.max_bins, sorting.sort, cumulative.cumsum, tandem.tandem,
-        runner.runner, runner.timed_runner,
+        runner.runner, ticks.timed_runner,
     )  # fmt: skip
     return {emit.__name__: emit for emit in found}
 

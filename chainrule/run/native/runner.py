@@ -32,7 +32,7 @@ from chainrule.run.native.kernels.calling import SCRATCH_BYTES, SIGNATURE
 TASKS, TABLE, PROGRESS, SLOTS, ERRORS, VERDICT, INTERRUPT, PRIVATE = range(8)
 HEAD_WORDS = 8
 # One task in the table. A loop has no kernel; ARGS is its record, TILES the length of its body.
-# "Ticks": how long its calls took; counted by the runner of the profile alone.
+# "Ticks": how long its calls took; counted by the runner of the profile alone (``ticks``).
 KERNEL, ARGS, TILES, GUARDED, NEEDS, NEEDED, TICKS = range(7)
 TASK_WORDS = 8
 # A loop's record: how many laps, how many cursors, then the cursors. In lap t a cursor's slot has
@@ -52,7 +52,6 @@ MOST_SLOTS = 1 << 15
 THREAD_BYTES = SCRATCH_BYTES + 8 * MOST_SLOTS
 
 ENDINGS = ("_one", "_many", "_help", "_pause")
-TIMED_ENDINGS = ("_one", "_ticks")
 # A run's verdict, in the last bits of its word once it is over: state was written, or was not.
 GO = _GO = 1
 _SKIP = 2
@@ -66,8 +65,8 @@ class RunnerSpec(NamedTuple):
 
 def runner(module: Module, name: str, spec: RunnerSpec) -> None:
     """The four functions of the runner."""
-    _alone(module, name)
-    _one(module, name, spec)
+    alone(module, name)
+    run_alone(module, name, spec)
     _together(module, name, spec)
     _work(module, name, spec)
     _many(module, name, spec)
@@ -77,41 +76,10 @@ def runner(module: Module, name: str, spec: RunnerSpec) -> None:
     fn.ret()
 
 
-def timed_runner(module: Module, name: str, spec: RunnerSpec) -> None:
-    """The runner of the profile: on one thread, it counts the ticks of each task.
-
-    ``ticks(out)`` stores the clock that it reads.
-    """
-    _alone(module, name, lambda entry: _timing(entry, spec))
-    _one(module, name, spec)
-    fn = Function(module, f"{name}_ticks", [("ptr", "out")])
-    fn.args[0].store(_ticks(fn, spec))
-    fn.ret()
-
-
-def _timing(entry: Value, spec: RunnerSpec) -> Callable[[], None]:
-    """Read the clock; the result reads it again and adds the difference to the entry's ticks."""
-    start = _ticks(entry.fn, spec)
-
-    def stop() -> None:
-        took = _ticks(entry.fn, spec) - start
-        entry.store(entry.load("i64", TICKS) + took, TICKS)
-
-    return stop
-
-
-def _ticks(fn: Function, spec: RunnerSpec) -> Value:
-    """A clock that counts at a constant rate."""
-    if spec.arm:
-        return fn.op("i64", 'call i64 asm sideeffect "mrs $0, cntvct_el0", "=r"()')
-    fn.module.declare("llvm.readcyclecounter", "i64", [])
-    return fn.op("i64", "call i64 @llvm.readcyclecounter()")
-
-
 # ------------------------------------------------------------------------------ one thread
 
 
-def _alone(
+def alone(
     module: Module, name: str, timing: Callable[[Value], Callable[[], None]] | None = None
 ) -> None:
     """Some entries of the table on one thread: ``(head, scratch, slots, first, last, verdict)``.
@@ -194,7 +162,7 @@ def _move_cursors(record: Value, slots: Value, t: Value) -> None:
     t.fn.loop(0, record.load("i64", CURSORS), 1, (), move)
 
 
-def _one(module: Module, name: str, spec: RunnerSpec) -> None:
+def run_alone(module: Module, name: str, spec: RunnerSpec) -> None:
     """Run a plan: ``(head, scratch) -> 0, or not 0 when no state was written``."""
     fn = Function(module, f"{name}_one", [("ptr", "head"), ("ptr", "scratch")], "i64")
     head, scratch = fn.args

@@ -20,13 +20,14 @@ from chainrule.run.native import runner as words
 from chainrule.run.native.jit import Library
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.target import host
+from chainrule.run.native.ticks import TIMED_ENDINGS
 
 
 def task_seconds(plan: Plan, inputs: Sequence[Array], rounds: int) -> tuple[Array, Array]:
     """Seconds of each task and of the whole call, round by round.
 
     Args:
-        plan: it is locked meanwhile, as by a run.
+        plan: other threads may go on using it.
         inputs: one array per graph input.
         rounds: how many runs are measured; two more come before them.
 
@@ -79,7 +80,7 @@ def _functions() -> dict[str, Any]:
     """The timed runner, compiled."""
     arm = host().triple.startswith(("aarch64", "arm64"))
     spec = ("timed_runner", words.RunnerSpec(arm))
-    library = Library([spec], words.TIMED_ENDINGS)
+    library = Library([spec], TIMED_ENDINGS)
     pointer, word = ctypes.c_void_p, ctypes.c_int64
     kinds: dict[str, tuple[Any, ...]] = {
         "_one": (word, pointer, pointer),
