@@ -14,6 +14,8 @@ import threading
 from chainrule.core.graph import Array
 from chainrule.run.native import runner as words
 
+# Who stops a run: somebody asked for it, or a signal came.
+ASKED, CTRL_C = 1, 2
 # The head of the plan that runs now, or was the last to begin.
 running: Array | None = None
 _watching = False
@@ -42,7 +44,7 @@ def _wait(read: int) -> None:
     while signals := os.read(read, 64):
         head = running
         if head is not None and signal.SIGINT in signals:
-            head[words.INTERRUPT] = 1
+            head[words.INTERRUPT] = CTRL_C
 
 
 def _forget() -> None:

@@ -278,7 +278,7 @@ class Plan:
 
     def interrupt(self) -> None:
         """Let the run that is under way write no state, if it has not begun to; for any thread."""
-        self._table.head[words.INTERRUPT] = 1
+        self._table.head[words.INTERRUPT] = interrupts.ASKED
 
     def _run(
         self, inputs: Sequence[Array], variables: Any, commit: Callable[[], None] | None = None
@@ -293,22 +293,31 @@ class Plan:
         for slot, array in enumerate(outputs, self._first_output):
             slots[slot] = address(array)
         self._errors[0] = 0
-        head = self._table.head
-        head[words.VERDICT] = 0
-        interrupts.running = head
-        try:
-            self.runner(self.head)
-        finally:  # Python's own KeyboardInterrupt comes as soon as the native call is over
-            interrupts.running = None
-            interrupted, head[words.INTERRUPT] = head[words.INTERRUPT], 0
-            done = (head[words.VERDICT] & 3) == words.GO
-            if done and commit is not None:
-                commit()
-        if not done and interrupted:
+        stopped = self._go(commit)
+        while stopped == interrupts.CTRL_C:  # of a signal that Python has handled meanwhile
+            stopped = self._go(commit)
+        if stopped:
             raise KeyboardInterrupt
-        if not done:
+        if self._errors[0]:
             self._raise(inputs, variables())
         return outputs
+
+    def _go(self, commit: Callable[[], None] | None) -> int:
+        """One native call; returned is who stopped it."""
+        head = self._table.head
+        head[words.VERDICT] = 0
+        failed = None
+        interrupts.running = head
+        try:
+            failed = self.runner(self.head)
+        finally:  # Python's own KeyboardInterrupt comes as soon as the native call is over
+            interrupts.running = None
+            stopped, head[words.INTERRUPT] = int(head[words.INTERRUPT]), 0
+            if failed is None:
+                failed = (head[words.VERDICT] & 3) != words.GO
+            if not failed and commit is not None:
+                commit()
+        return stopped if failed else 0
 
     def _raise(self, inputs: Sequence[Array], variables: Sequence[Array]) -> None:
         """The error of a run that failed; the interpreter finds the index, and words it."""
