@@ -83,7 +83,7 @@ def _ratios(plt: Any, results: Results, kind: str, panels: list[tuple[int, int]]
             f"{what}, {threads} thread{'s' if threads > 1 else ''}: above 1, chainrule is faster",
             fontsize=10,
         )
-    present = {name for cell in found.values() for name in cell if name != OURS}
+    present = {row.candidate for row in results.rows if row.kind == kind} - {OURS}
     names = [name for name in COLORS if name in present]
     handles = [plt.Rectangle((0, 0), 1, 1, color=COLORS[name]) for name in names]
     figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
@@ -152,6 +152,9 @@ def _scaling(plt: Any, results: Results) -> Any:
             )  # fmt: skip
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
+        for line in (axis.xaxis, axis.yaxis):
+            line.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_formatter(plt.NullFormatter())
         axis.set_xlabel(kind)
         axis.set_ylabel("ms per step")
         axis.grid(alpha=0.3)
