@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.core.graph import address
 from chainrule.run.native import runner as words
-from chainrule.run.native.kernels.calling import SCRATCH_BYTES
+from chainrule.run.native.kernels.calling import THREAD_BYTES
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.task import Loop, Task
 from chainrule.run.native.team import team
@@ -39,7 +39,7 @@ class ShuffledRun:
     def __init__(self, plan: Plan, seed: int) -> None:
         self.plan, self.rng = plan, np.random.default_rng(seed)
         self.tiles = 0  # that have been run
-        self.scratch = [np.full(SCRATCH_BYTES, fill, np.uint8) for fill in (0, 255, 127)]
+        self.scratch = [np.full(THREAD_BYTES, fill, np.uint8) for fill in (0, 255, 127)]
 
     def __call__(self, head: int) -> int:
         plan = self.plan

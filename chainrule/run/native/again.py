@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule.core.graph import Node
-from chainrule.run.native.kernels.rows import WAITING_COLS, WAITING_VALUES
 
 if TYPE_CHECKING:
     from chainrule.run.native.fuse import Fusion, Group
@@ -45,13 +44,16 @@ def compute_again(fusion: Fusion, computed: Sequence[Node], results: Container[N
             continue
         groups = {id(fusion.of[use.user]): fusion.of[use.user] for use in fusion.uses.get(node, ())}
         groups.pop(id(fusion.of[node]), None)
-        if not all(_takes(fusion, group, chain) for group in groups.values()):
+        larger = {
+            id(group): sorted({*group.nodes, *chain.nodes}, key=number.__getitem__)
+            for group in groups.values()
+        }
+        if not all(_takes(fusion, g, chain, larger[id(g)]) for g in groups.values()):
             continue
         chains[node] = chain
         fusion.stored.discard(node)
         for group in groups.values():
-            group.nodes += [each for each in chain.nodes if each not in group.nodes]
-            group.nodes.sort(key=number.__getitem__, reverse=True)
+            group.nodes = larger[id(group)][::-1]
             members = {*group.nodes, group.product}
             fusion.stored |= {
                 base for each in chain.nodes for base in map(fusion.base, each.inputs)
@@ -82,20 +84,19 @@ def _chain_to(node: Node, fusion: Fusion, chains: Mapping[Node, _Chain]) -> _Cha
     return _Chain(source, (*nodes, node))
 
 
-def _takes(fusion: Fusion, group: Group, chain: _Chain) -> bool:
-    """Whether the group may compute the chain itself."""
+def _takes(fusion: Fusion, group: Group, chain: _Chain, nodes: Sequence[Node]) -> bool:
+    """Whether the group may compute the chain itself, and so have these nodes."""
     node = chain.nodes[-1]
-    if not group.is_chain or group.shape != node.shape:
+    if not group.is_chain or group.shape != node.shape or len(nodes) > LONGEST:
+        return False
+    if group.split is not None and not fusion.fits_waiting(group, nodes):
         return False
     if group.product is not None and node in map(fusion.base, group.product.inputs):
         return False
     if not all(_suits_rows(child, group) for each in chain.nodes for child in each.inputs):
         return False
     uses = [use for use in fusion.uses[node] if fusion.of[use.user] is group]
-    room = LONGEST
-    if group.split is not None and fusion.is_staged(group):
-        room = WAITING_VALUES if group.cols <= WAITING_COLS else 0
-    return all(use.child is node for use in uses) and len(group.nodes) + len(chain.nodes) <= room
+    return all(use.child is node for use in uses)
 
 
 def _suits_rows(child: Node, group: Group) -> bool:

@@ -18,6 +18,7 @@ from chainrule.core.graph import Graph, Node, TensorType, derived_from
 from chainrule.core.op import Notation, Op, pick
 from chainrule.core.ops.shape import transpose
 from chainrule.run.native.kernels.attention import BLOCK, WIDEST, AttentionSpec
+from chainrule.run.native.tandem import same_tiles, sliced
 from chainrule.run.native.task import task
 from chainrule.run.native.views import View, merged
 
@@ -356,7 +357,10 @@ def _append(
         target.lanes, target.panel, target.blocks,
     )  # fmt: skip
     tiles = math.prod(batch) * high
-    lowering.tasks.append(task((node.op.name, spec), operands, results, numbers, tiles))
+    made = task((node.op.name, spec), operands, results, numbers, tiles)
+    if batch:
+        sliced(made, views, batch[0], same_tiles(made))
+    lowering.tasks.append(made)
 
 
 ATTENTION: dict[str, Callable[[Lowering, Node], None]] = {

@@ -12,7 +12,7 @@ load it. The cut depends on the graph alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from chainrule.core.graph import Graph, Node, Shape, TensorType
@@ -219,7 +219,7 @@ class Fusion:
                 not self._is_alike(node, group)
                 or group in users
                 or group.product is not None
-                or len(group.nodes) >= WAITING_VALUES
+                or len(group.nodes) >= LONGEST
             ):
                 continue
             if group.shape != node.inputs[0].shape or group.split != node.attrs["dims"][0]:
@@ -243,25 +243,27 @@ class Fusion:
                 return False
         elif not self._fits_row(node, uses, group):
             return False
-        if group.split is not None and self.is_staged(group) and len(group.nodes) >= WAITING_VALUES:
-            return False
         group.nodes.append(node)
-        if group.split is not None and group.cols > WAITING_COLS and self._waits(group):
+        if group.split is not None and not self.fits_waiting(group, group.nodes[::-1]):
             group.nodes.pop()
             group.split = split
             return False
         return True
 
-    def _waits(self, group: Group) -> bool:
-        """Whether a value along a row is wanted again once a sum along the row is known."""
+    def fits_waiting(self, group: Group, nodes: Sequence[Node]) -> bool:
+        """Whether values along a row that are wanted again after a sum find room to wait.
+
+        Args:
+            nodes: the group's, the first first, or what they would be.
+        """
         sums: dict[Node, int] = {}  # how many sums, one after the other, come before the node
-        for node in reversed(group.nodes):
+        waiting = set()
+        for node in nodes:
             known = [child for child in map(self.base, node.inputs) if child in sums]
             late = max((sums[child] for child in known), default=0)
-            if any(sums[child] < late and not group.is_row(child) for child in known):
-                return True
+            waiting |= {child for child in known if sums[child] < late and not group.is_row(child)}
             sums[node] = late + is_row_reduction(node)
-        return False
+        return len(waiting) <= (WAITING_VALUES if group.cols <= WAITING_COLS else 0)
 
     def _becomes_product(self, node: Node, uses: list[Use], group: Group) -> bool:
         if group.product is not None or group.split is not None or node.shape != group.shape:
@@ -307,7 +309,7 @@ class Fusion:
             return False
         assert split is not None
         cols = math.prod(group.shape[split:])
-        if cols > ROW_PART or len(group.nodes) >= WAITING_VALUES or 0 in group.shape:
+        if cols > ROW_PART or 0 in group.shape:
             return False
         for use in uses:
             copied = use.child.op.name == "broadcast_to" and use.child.inputs[0] is node
@@ -316,15 +318,6 @@ class Fusion:
                 return False
         group.split = split
         return True
-
-    def is_staged(self, group: Group) -> bool:
-        """Whether a sum of the group is used in the group."""
-        return any(
-            self.of.get(use.user) is group
-            for node in group.nodes
-            if is_row_reduction(node)
-            for use in self.uses.get(node, ())
-        )
 
 
 def _is_related(a: Node, b: Node) -> bool:

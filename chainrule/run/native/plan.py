@@ -29,12 +29,13 @@ from chainrule.run.native.flatten import flattened
 from chainrule.run.native.fuse import Fusion, Group
 from chainrule.run.native.inference import folded, settled
 from chainrule.run.native.jit import Library
+from chainrule.run.native.kernels.calling import MOST_SLOTS
 from chainrule.run.native.lower import Lowering
 from chainrule.run.native.moments import by_rows
 from chainrule.run.native.order import Copy, scheduled
 from chainrule.run.native.pads import joined
 from chainrule.run.native.planes import planed
-from chainrule.run.native.tandem import in_tandem
+from chainrule.run.native.tandem import in_tandem, slices_apart
 from chainrule.run.native.target import host
 from chainrule.run.native.task import Cursor, Entry, Loop, Task, entries, keep, link, place, split
 from chainrule.run.native.team import team
@@ -146,6 +147,7 @@ class Plan:
         self.kept = keep(first, made, _KEPT)
         if fused:
             made = in_tandem(made)
+            slot = slices_apart(made, slot)
         if laps > 1:
             made = [Loop(laps, made, cursors, *_outside(made))]
         self.tasks, self.prologue = list(entries(made)), list(entries(first))
@@ -153,7 +155,7 @@ class Plan:
             for cursor in loop.cursors if isinstance(loop, Loop) else ():
                 cursor.moving.slot = slot
                 slot += 1
-        if slot > max(words.MOST_SLOTS, self._first_cursor):
+        if slot > max(MOST_SLOTS, self._first_cursor):
             raise NoKernelError(f"a loop among {slot} tensors")
         places = {id(buffer) for buffer in written.values()}
         for task in made:
@@ -417,13 +419,15 @@ def _add_arguments(entry: Entry, library: Library, args: list[int], links: list[
     parts = entry.parts if isinstance(entry, Task) else []
     begins = [_add_arguments(part.task, library, args, links) for part in parts]
     start = len(args)
-    if not parts:
+    if isinstance(entry, Loop) or not parts:
         args += _arguments(entry)
         return start
-    args.append(len(parts))
+    args += [len(parts), len(entry.own)]
     for part, begin in zip(parts, begins, strict=True):
         links.append(len(args) + 1)
         args += [library.addresses[part.task.spec, ""], begin, part.tiles]
+    for own in entry.own:
+        args += [own.buffer.slot or 0, own.offset, own.nbytes]
     return start
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainrule.core.dtype import float32
@@ -18,16 +19,21 @@ from chainrule.run.native.kernels.gemm import (
 )
 from chainrule.run.native.kernels.matvec import PANELS, MatvecSpec
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program
+from chainrule.run.native.tandem import sliced
 from chainrule.run.native.task import Task, task
 from chainrule.run.native.views import View, merged
 
 if TYPE_CHECKING:
     from chainrule.run.native.lower import Lowering
 
+# Blocks of rows in a slice, at least.
+_SLICE_BLOCKS = 8
 # A product is cut into at least so many tiles, if it has the rows for it.
 _TILES = 4
 # From this distance between the rows of a turned A on, packing costs less than it saves.
 _FAR_APART = 256
+# From so many blocks of rows on, B is packed once for all of them.
+_OFTEN = 4
 # Rows at multiples of so many bytes fall on the same lines of the cache.
 ALIASING = 2048
 
@@ -65,7 +71,8 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
         return
     tile_rows = _tile_rows(m, full, batch * panels)
     tiles = batch * panels * -(-m // tile_rows)
-    if lowering.stays(b.view.buffer) and not any(b.view.strides[:-2]):
+    often = lowering.stays(b.view.buffer) or -(-m // tile_rows) >= _OFTEN
+    if often and not any(b.view.strides[:-2]):
         b = _in_panels(lowering, b)
     is_row = batch * m == 1 and b.order == "packed" and a.order == "rows"
     if panels > 1 and _is_far(a) and not is_row:
@@ -93,7 +100,27 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
         numbers = [m, n, k, tile_rows, b.step, *lengths[1:], *batch_strides[0], *batch_strides[1]]
         made = task(("gemm", spec), tensors, [], [*numbers, *strides], tiles)
     _split_reads(made, program, views)
+    if batch == 1 and not is_row:
+        _note_slices(made, [a.view, *views], m, full)
     lowering.tasks.append(made)
+
+
+def _note_slices(made: Task, views: Sequence[View], m: int, full: int) -> None:
+    """A product may be cut along its rows, into slices of a few blocks."""
+    counts = [n for n in range(1, m // (_SLICE_BLOCKS * full) + 1) if m % n == 0]
+    if len(counts) < 2:
+        return
+    panels = made.tiles // -(-m // made.numbers[3])
+
+    def cut(count: int) -> Task | None:
+        rows, rest = divmod(m, count)
+        at_once, uneven = divmod(rows, -(-rows // (BLOCKS_PER_TILE * full)))
+        if rest or uneven:
+            return None
+        numbers = [*made.numbers[:3], at_once, *made.numbers[4:]]
+        return replace(made, numbers=numbers, tiles=m // at_once * panels)
+
+    sliced(made, views, counts[-1], cut)
 
 
 def _tile_rows(m: int, full: int, columns: int) -> int:

@@ -47,10 +47,6 @@ PROGRESS_WORDS = 8
 GENERATION, PLAN, STOP, LONGEST, PATIENCE, BUSY = (8 * i for i in range(6))
 BOARD_WORDS = 256
 
-# A thread's own table of addresses stands in its memory, after what kernels use.
-MOST_SLOTS = 1 << 15
-THREAD_BYTES = SCRATCH_BYTES + 8 * MOST_SLOTS
-
 ENDINGS = ("_one", "_many", "_help", "_pause")
 # A run's verdict, in the last bits of its word once it is over: state was written, or was not.
 GO = _GO = 1

@@ -2,16 +2,19 @@
 
 A task that reads what another has just written finds it in the cache when both work through the
 images of a batch, or through their planes, in the same order. The slices of a tandem are its tiles.
-Nothing changes but the order in which tiles run, so the bits are the same.
+Nothing changes but the order in which tiles run, so the bits are the same. What no other task
+touches is never whole in memory: each thread has room for the slice at hand.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 
-from chainrule.run.native.task import Entry, Loop, Part, Slices, Task
-from chainrule.run.native.views import Buffer, View, row_major
+from chainrule.run.native.kernels.calling import MOST_SLOTS, SLICES_BYTES
+from chainrule.run.native.task import Entry, Loop, Own, Part, Slices, Task, free_place, rounded
+from chainrule.run.native.views import Buffer, View
 
 # What passes from task to task is worth it from so many bytes on; smaller tensors stay in the
 # cache as they are.
@@ -19,23 +22,29 @@ _LEAST_BYTES = 1 << 18
 # Bytes of a slice, at least and at most, and slices at least, for the sake of many threads.
 _LEAST_SLICE, _MOST_SLICE = 1 << 14, 1 << 20
 _LEAST_SLICES = 8
-# How many tasks may stand between two that join.
+# How many tasks that have to come later may stand between two that join.
 _FAR = 12
 
 
 def extent(view: View) -> int:
-    """Into how many slices a buffer falls that is seen in row-major order, whole.
+    """Into how many slices the view's leading axes cut its buffer; 1: they do not cut it evenly.
 
-    What is stretched along the last axes counts as it stands in memory. 1: it is seen otherwise.
+    What is stretched along the last axes counts as it stands in memory.
     """
-    axes = [(n, step) for n, step in zip(view.shape, view.strides, strict=True) if n != 1]
-    while axes and axes[-1][1] == 0:
-        axes.pop()
-    lengths = tuple(n for n, _ in axes)
-    if tuple(step for _, step in axes) != row_major(lengths) or view.offset:
+    if not view.size:
         return 1
-    size = math.prod(lengths)
-    return size if size * view.dtype.itemsize == view.buffer.nbytes else 1
+    axes = [(n, step) for n, step in zip(view.shape, view.strides, strict=True) if n != 1]
+    total = view.buffer.nbytes // view.dtype.itemsize
+    for lead in range(len(axes), 0, -1):
+        step = total // math.prod(n for n, _ in axes[:lead])
+        reach = view.offset + sum((n - 1) * abs(step) for n, step in axes[lead:])
+        even = all(
+            own == step * math.prod(n for n, _ in axes[k + 1 : lead])
+            for k, (_, own) in enumerate(axes[:lead])
+        )
+        if even and step * math.prod(n for n, _ in axes[:lead]) == total and reach < step:
+            return total // step
+    return 1
 
 
 def sliced(
@@ -75,7 +84,7 @@ def _led(tasks: list[Entry]) -> tuple[list[Entry], Entry, list[Entry]]:
     lead, rest = tasks[0], tasks[1:]
     before, after = list[Entry](), list[Entry]()
     position = 0
-    while position < len(rest) and len(before) + len(after) < _FAR:
+    while position < len(rest) and len(after) < _FAR:
         each = rest[position]
         joined = None if _meets(each, after) else _together(lead, each)
         if joined is not None:
@@ -167,3 +176,57 @@ def _part(task: Task, count: int) -> list[Part] | None:
     assert task.slices is not None
     made = task.slices.cut(count)
     return None if made is None else [Part(made, made.tiles // count)]
+
+
+# ------------------------------------------------------------------------------ threads' slices
+
+
+def slices_apart(tasks: Sequence[Entry], slot: int) -> int:
+    """Tensors that one tandem alone touches need no memory but for the slice at hand.
+
+    Args:
+        slot: the first free place in the table of addresses.
+
+    Returns:
+        The first free place afterwards.
+    """
+    touching = Counter(buffer for each in tasks for buffer in {*_touched(each)})
+    for each in tasks:
+        if isinstance(each, Task) and each.parts:
+            alone = {buffer for buffer in _touched(each) if touching[buffer] == 1}
+            slot = _set_apart(each, alone, 0, slot)
+    return slot
+
+
+def _set_apart(tandem: Task, alone: Collection[Buffer], start: int, slot: int) -> int:
+    """Of the tensors that it alone touches; the room of its slices begins at ``start``."""
+    users: dict[Buffer, list[int]] = {}
+    for number, part in enumerate(tandem.parts):
+        for buffer in dict.fromkeys(_touched(part.task)):
+            users.setdefault(buffer, []).append(number)
+    placed: dict[Buffer, tuple[int, int]] = {}
+    end = start
+    for buffer, numbers in users.items():
+        shared = len(numbers) > 1 or not tandem.parts[numbers[0]].task.parts
+        slices = [tandem.parts[number].task.slices for number in numbers]
+        even = all(each and each.extents[buffer] % tandem.tiles == 0 for each in slices)
+        if buffer not in alone or buffer.slot is not None or not shared or not even:
+            continue
+        nbytes = rounded(buffer.nbytes // tandem.tiles)
+        rivals = [
+            place for other, place in placed.items()
+            if users[other][-1] >= numbers[0] and numbers[-1] >= users[other][0]
+        ]  # fmt: skip
+        offset = free_place(rivals, nbytes, start)
+        if offset + nbytes > SLICES_BYTES or slot >= MOST_SLOTS:
+            continue
+        placed[buffer] = offset, nbytes
+        end = max(end, offset + nbytes)
+        tandem.own.append(Own(buffer, offset, buffer.nbytes // tandem.tiles))
+        buffer.slot = slot
+        slot += 1
+    for number, part in enumerate(tandem.parts):
+        if part.task.parts:
+            inner = {buffer for buffer in alone if users.get(buffer) == [number]}
+            slot = _set_apart(part.task, inner, end, slot)
+    return slot

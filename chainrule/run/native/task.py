@@ -27,6 +27,7 @@ class Task:
         nodes: what it computes, for the profile.
         slices: how the task can be cut, if it can.
         parts: of tasks in tandem, what is done with each slice, in order.
+        own: of tasks in tandem, tensors of which each thread has a slice.
     """
 
     spec: Spec
@@ -41,6 +42,7 @@ class Task:
     nodes: tuple[Node, ...] = ()
     slices: Slices | None = None
     parts: list[Part] = field(default_factory=list)
+    own: list[Own] = field(default_factory=list)
 
     def kernels(self) -> Iterator[Spec]:
         """Its kernel, and those of its parts."""
@@ -75,6 +77,20 @@ class Part(NamedTuple):
 
     task: Task
     tiles: int
+
+
+class Own(NamedTuple):
+    """A tensor of which each thread has a slice.
+
+    Attributes:
+        buffer: the tensor.
+        offset: where its slice begins in the thread's room for them.
+        nbytes: of a slice.
+    """
+
+    buffer: Buffer
+    offset: int
+    nbytes: int
 
 
 @dataclass(eq=False)
@@ -190,7 +206,7 @@ def keep(first: Sequence[Entry], rest: Sequence[Entry], slot: int) -> int:
     for buffer in dict.fromkeys(buffer for each in first for buffer in each.writes):
         if buffer in read:
             buffer.slot, buffer.offset = slot, size
-            size += _rounded(buffer.nbytes)
+            size += rounded(buffer.nbytes)
     return size
 
 
@@ -261,19 +277,24 @@ def place(tasks: Sequence[Entry]) -> int:
     placed: list[Buffer] = []
     size = 0
     for buffer in sorted(first, key=lambda b: (-b.nbytes, first[b])):  # the large ones first
-        rivals = sorted(
-            (b for b in placed if first[b] <= last[buffer] and first[buffer] <= last[b]),
-            key=lambda b: b.offset,
-        )
-        offset = 0
-        for rival in rivals:
-            if offset + buffer.nbytes <= rival.offset:
-                break
-            offset = max(offset, _rounded(rival.offset + rival.nbytes))
-        buffer.offset = offset
+        rivals = [
+            (b.offset, b.nbytes) for b in placed
+            if first[b] <= last[buffer] and first[buffer] <= last[b]
+        ]  # fmt: skip
+        buffer.offset = free_place(rivals, buffer.nbytes)
         placed.append(buffer)
-        size = max(size, _rounded(offset + buffer.nbytes))
+        size = max(size, rounded(buffer.offset + buffer.nbytes))
     return size
+
+
+def free_place(taken: Sequence[tuple[int, int]], nbytes: int, start: int = 0) -> int:
+    """The first place from ``start`` on where so many bytes are free; each taken (place, bytes)."""
+    place = start
+    for other, length in sorted(taken):
+        if place + nbytes <= other:
+            break
+        place = max(place, rounded(other + length))
+    return place
 
 
 def _note_uses(
@@ -292,6 +313,6 @@ def _note_uses(
     return number
 
 
-def _rounded(nbytes: int) -> int:
+def rounded(nbytes: int) -> int:
     """Up to a whole cache line."""
     return -(-nbytes // 64) * 64

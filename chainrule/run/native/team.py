@@ -19,6 +19,7 @@ import numpy as np
 from chainrule.core.graph import Array, aligned
 from chainrule.run.native import interrupts
 from chainrule.run.native import runner as words
+from chainrule.run.native.kernels.calling import THREAD_BYTES
 
 # Looks at the board before a helper goes to sleep.
 _PATIENCE = 20_000
@@ -106,7 +107,7 @@ class Team:
             ending: ctypes.CFUNCTYPE(*kind)(self._library.addresses[spec, ending])
             for ending, kind in kinds.items()
         }
-        self._scratch = [aligned((words.THREAD_BYTES,), np.dtype(np.uint8))]
+        self._scratch = [aligned((THREAD_BYTES,), np.dtype(np.uint8))]
         self._one, self._own = self._functions["_one"], self._scratch[0].ctypes.data
         self.threads = self.threads or available_threads()
         self._board[words.PATIENCE] = _PATIENCE
@@ -121,7 +122,7 @@ class Team:
             number = len(self._asleep)
             self._asleep.append(threading.Semaphore(0))
             self._sleeping.append(False)
-            self._scratch.append(aligned((words.THREAD_BYTES,), np.dtype(np.uint8)))
+            self._scratch.append(aligned((THREAD_BYTES,), np.dtype(np.uint8)))
             args = (number, self._board, self._functions["_help"], self._scratch[-1])
             name = f"chainrule helper {number + 1}"
             threading.Thread(target=self._help, args=args, name=name, daemon=True).start()

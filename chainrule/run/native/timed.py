@@ -18,6 +18,7 @@ import numpy as np
 from chainrule.core.graph import Array, Variable, aligned
 from chainrule.run.native import runner as words
 from chainrule.run.native.jit import Library
+from chainrule.run.native.kernels.calling import THREAD_BYTES
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.target import host
 from chainrule.run.native.ticks import TIMED_ENDINGS
@@ -64,7 +65,7 @@ def _copies(variables: Sequence[Variable]) -> dict[Variable, Variable]:
 @contextmanager
 def _timed(plan: Plan) -> Iterator[None]:
     """The plan is run by the runner that counts ticks."""
-    scratch = aligned((words.THREAD_BYTES,), np.dtype(np.uint8))
+    scratch = aligned((THREAD_BYTES,), np.dtype(np.uint8))
     address = scratch.ctypes.data
     run = _functions()["_one"]
     before = plan.runner

@@ -18,6 +18,12 @@ SIGNATURE = (
 # Products are added one after the other in chains of this many; the chains are added in order.
 CHAIN = 384
 SCRATCH_BYTES = 1 << 20
+# The plan's table of addresses may have so many places; a thread may keep a table of its own
+# behind its scratch memory, and behind that slices of tensors that only a tandem sees.
+MOST_SLOTS = 1 << 15
+SLICES_AT = SCRATCH_BYTES + 8 * MOST_SLOTS
+SLICES_BYTES = 1 << 23
+THREAD_BYTES = SLICES_AT + SLICES_BYTES
 
 
 class Call:

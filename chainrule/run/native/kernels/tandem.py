@@ -1,18 +1,31 @@
-"""Several tasks slice by slice: while a slice is in the cache, each of them does its part of it."""
+"""Several tasks slice by slice: while a slice is in the cache, each of them does its part of it.
+
+Of a tensor that no other task touches a thread has one slice alone, in its own memory: its address
+in the table is such that slice i of the whole would begin there.
+"""
 
 from __future__ import annotations
 
 from chainrule.run.native.ir import Module, Value
-from chainrule.run.native.kernels.calling import Call
+from chainrule.run.native.kernels.calling import SLICES_AT, Call
 
 # Words of a part: its kernel, its arguments, how many of its tiles make up a slice.
 PART_WORDS = 3
+# Words of a tensor of which a thread has a slice: its slot, where in the thread's room for slices
+# the slice is, and the length of a slice in bytes.
+SLICE_WORDS = 3
 
 
 def tandem(module: Module, name: str, spec: None) -> None:
-    """Arguments: how many parts there are; then the words of each. A tile is a slice."""
+    """Arguments: how many parts and thread's slices there are, then the words of each of them."""
     call = Call(module, name)
-    fn, count = call.fn, call.number()
+    fn, count, own = call.fn, call.number(), call.number()
+    room = call.scratch.at(SLICES_AT, "i8")
+
+    def show(index: Value) -> None:
+        words = call.words(count * PART_WORDS + index * SLICE_WORDS)
+        place = words.load("i64", 1) - call.tile * words.load("i64", 2)
+        call.slots.at(words.load("i64", 0), "ptr").store(room.at(place, "i8"))
 
     def part(index: Value) -> None:
         words = call.words(index * PART_WORDS)
@@ -25,5 +38,6 @@ def tandem(module: Module, name: str, spec: None) -> None:
 
         fn.loop(0, tiles, 1, (), one)
 
+    fn.loop(0, own, 1, (), show)
     fn.loop(0, count, 1, (), part)
     fn.ret()
