@@ -272,6 +272,21 @@ def test_weights_are_packed_beforehand() -> None:
         assert packing & {task.spec[0] for task in plan.prologue if hasattr(task, "spec")}
 
 
+def test_a_loop_reads_a_large_matrix_to_and_fro() -> None:
+    """The same bits as a loop that reads it from its first panel on in every lap."""
+    cr.manual_seed(0)
+    layer = nn.RNN(30, 300, batch_first=True)
+    x = np.random.default_rng(0).standard_normal((1, 7, 30)).astype(np.float32)
+    run = cr.compile(lambda x: layer(x)[0])
+    found = run(x).numpy()
+    specs = [
+        task.spec[1] for task in plan_of(run).tasks if getattr(task, "spec", " ")[0] == "matvec"
+    ]
+    assert [spec.turns for spec in specs] == [True]
+    eight = cr.compile(lambda x: layer(x)[0])(np.repeat(x, 8, 0)).numpy()
+    assert eight[5].tobytes() == found[0].tobytes()
+
+
 def test_what_follows_from_variables_is_computed_when_they_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from chainrule.core.dtype import int64
 from chainrule.core.graph import Graph, Node, TensorType
 from chainrule.core.subgraph import Subgraph
 from chainrule.run.native.fuse import Fusion, Group
@@ -46,6 +49,7 @@ class _Scan:
         self.inside: dict[Node, View] = {}
         self.reads: list[Buffer] = []
         self.writes: list[Buffer] = []
+        self._turns: View | None = None
 
     def append(self) -> None:
         holes, inputs = self.body.inputs, self.node.inputs
@@ -76,6 +80,13 @@ class _Scan:
         moving = Buffer(0, slot=-1)
         self.cursors.append(Cursor(moving, view.buffer, view.offset * size, stride * size, mask))
         return View(moving, view.dtype, view.shape, view.strides)
+
+    def _turn(self) -> View:
+        """0 in the first lap, 1 in the second, 0 in the third ..."""
+        if self._turns is None:
+            numbers = self.lowering.constant(np.array([0, 1], int64))
+            self._turns = self._cursor(numbers, 1, mask=1)
+        return self._turns
 
     def _slice(self, stack: View) -> View:
         """The slice of this lap: from the first to the last, or the other way round."""
@@ -150,6 +161,7 @@ class _Scan:
         fusion = Fusion(graph, self.lowering.fusion.fused)
         schedule = scheduled(graph, fusion)
         inner = self.lowering.inside(graph, fusion, fixed)
+        inner.turn = self._turn
         for hole, view in self.inside.items():
             inner.show(hole, view)
         for node, place in schedule.at_output.items():

@@ -47,6 +47,7 @@ class Lowering:
         fixed: in the body of a loop, the buffers that stay the same; in inference, those that do
             while the variables do.
         packings: operands of products as they were packed.
+        turn: in the body of a loop, gives a whole number that is 0 and 1 by turns, lap by lap.
         states: nodes that write over a variable; nothing may be there before they run.
     """
 
@@ -56,6 +57,7 @@ class Lowering:
         self.fixed: set[Buffer] = set()
         self._derived: tuple[int, set[Buffer]] = (0, set())
         self.packings: dict[tuple[View, str], View] = {}
+        self.turn: Callable[[], View | None] = lambda: None
         self.states: set[Node] = set()
         self._part_of = parts_of(graph, fusion)
         self._spread = with_gaps(graph, fusion)

@@ -34,6 +34,8 @@ _TILES = 4
 _FAR_APART = 256
 # From so many blocks of rows on, B is packed once for all of them.
 _OFTEN = 4
+# From so many bytes on, a matrix may not stay in the cache from lap to lap of a loop.
+_OUT_OF_CACHE = 1 << 18
 # Rows at multiples of so many bytes fall on the same lines of the cache.
 ALIASING = 2048
 
@@ -90,7 +92,10 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
         strides += [view.strides[-1]] if column == FAR else []
     program = program._replace(operands=tuple(operands))
     if is_row:
-        row = MatvecSpec(program, target.lanes, target.panel)
+        turn = lowering.turn() if 4 * k * n >= _OUT_OF_CACHE else None
+        row = MatvecSpec(program, target.lanes, target.panel, turn is not None)
+        if turn is not None:
+            tensors.insert(2, turn)
         made = task(("matvec", row), tensors, [], [n, k, *strides], -(-panels // PANELS))
     else:
         lda = 0 if a.order == "packed" else a.step

@@ -3,6 +3,9 @@
 Every number of B is read once, so this is as fast as memory. A tile is a few panels side by side:
 the chain of fused products of one entry has to wait for itself, others fill the time. Chains run
 and are cut as in ``gemm``: a row gets the same bits alone as among others.
+
+A loop reads the same B in every lap. If it goes through the panels to and fro, what it read last is
+read first in the next lap, and is still in the cache where B as a whole does not fit.
 """
 
 from __future__ import annotations
@@ -24,18 +27,20 @@ class MatvecSpec(NamedTuple):
     Attributes:
         program: what follows; its step named ``"product"`` is the entry of a B.
         lanes, panel: the target's shape.
+        turns: the panels are read from the last on where a number in memory says so.
         axes: 1, for what follows.
     """
 
     program: Program
     lanes: int
     panel: int
+    turns: bool
     axes: int = 1
 
 
 def matvec(module: Module, name: str, spec: MatvecSpec) -> None:
-    """Arguments: a, B, operands; n, k; for each operand strides along batch, column, and row if
-    FAR, as for :func:`gemm`.
+    """Arguments: a, B, the number if it turns, operands; n, k; for each operand strides along
+    batch, column, and row if FAR, as for :func:`gemm`.
     """
     counts = [count for count in (4, 2, 1) if count <= PANELS]
     for count in counts:
@@ -43,10 +48,15 @@ def matvec(module: Module, name: str, spec: MatvecSpec) -> None:
     call = Call(module, name)
     fn, width = call.fn, spec.lanes * spec.panel
     a, b = call.tensor(), call.tensor()
+    turn = call.tensor() if spec.turns else None
     bases = [call.tensor() for _ in spec.program.operands]
     n, k = call.number(), call.number()
-    first = call.tile * PANELS
-    panels = fn.minimum((n + (width - 1)) // fn.value(width, "i64") - first, PANELS)
+    panels, tile = (n + (width - 1)) // fn.value(width, "i64"), call.tile
+    if turn is not None:
+        last = (panels - 1) // fn.value(PANELS, "i64")
+        tile = fn.select(turn.load("i64").compare("eq", 0), tile, last - tile)
+    first = tile * PANELS
+    panels = fn.minimum(panels - first, PANELS)
     b = b.at(first * (k * width))
     sums = call.scratch
 
