@@ -98,6 +98,7 @@ def _initialize() -> None:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()  # the clock of the profile is an instruction of its own
 
 
 @lru_cache(maxsize=4096)
