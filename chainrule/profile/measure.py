@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import platform
 import statistics
 import time
@@ -21,7 +20,6 @@ from chainrule.tensor.compile import Compiled
 # Rounds are as many as fit into this, within limits.
 _SECONDS = 1.0
 _LEAST, _MOST = 5, 50
-_PRODUCTS = ("matmul", "convolution", "attention", "attention_gradient")
 
 
 def profile(
@@ -88,74 +86,43 @@ def _native(name: str, plan: Any, inputs: Sequence[Array], rounds: int | None) -
     from chainrule.run.native.timed import task_seconds
 
     count = _rounds(rounds, lambda: task_seconds(plan, inputs, 1))
-    ticks, walls = task_seconds(plan, inputs, count)
+    tasks, ticks, walls = task_seconds(plan, inputs, count)
     seconds: list[float] = np.median(ticks, axis=0).tolist()
+    rows = tuple(_task_rows(plan, tasks, seconds))
     whole = float(np.median(walls))
-    rows = tuple(_task_rows(plan, seconds))
     return Profile(name, "native", host().cpu, count, whole, peak_flops(50), rows)
 
 
-def _task_rows(plan: Any, seconds: Sequence[float]) -> Iterator[Row]:
+def _task_rows(
+    plan: Any, tasks: Sequence[tuple[Any, int]], seconds: Sequence[float]
+) -> Iterator[Row]:
     """A row per task, in the order of the run."""
-    places = list(_places(plan.tasks, 0, len(plan.tasks), 1))
     time_of: dict[Node, float] = {}  # in all the tasks that have a part in a node
-    only_moved = {node for _, task, _ in places for node in task.nodes}
-    only_moved -= {node for _, task, _ in places if not _only_moves(task) for node in task.nodes}
+    only_moved = {node for task, _ in tasks for node in task.nodes}
+    only_moved -= {node for task, _ in tasks if not _only_moves(task) for node in task.nodes}
 
     def part(task: Any, node: Node) -> bool:
         return node in only_moved or not _only_moves(task)
 
-    for number, task, _ in places:
+    for (task, _), took in zip(tasks, seconds, strict=True):
         for node in task.nodes:
-            time_of[node] = time_of.get(node, 0.0) + seconds[number] * part(task, node)
-    for number, task, calls in places:
-        work = {
-            node: _flops(node) * calls * seconds[number] / time_of[node]
+            time_of[node] = time_of.get(node, 0.0) + took * part(task, node)
+    for (task, calls), took in zip(tasks, seconds, strict=True):
+        work = sum(
+            _flops(node) * calls * took / time_of[node]
             for node in task.nodes if part(task, node) and time_of[node]
-        }  # fmt: skip
+        )  # fmt: skip
         main = max(task.nodes, key=_flops, default=None)
         yield Row(
-            main.phase if main else "forward", _layer(task.nodes), task.spec[0],
+            main.phase if main else "forward", main.scope if main else (), task.spec[0],
             tuple(node.op.name for node in task.nodes) or ("copy",), main.source if main else None,
-            calls, seconds[number], sum(work.values()), _touched(plan, task) * calls,
+            calls, took, work, _touched(plan, task) * calls,
         )  # fmt: skip
 
 
 def _flops(node: Node) -> float:
     """Operations of a node; those of a loop are its body's, which has tasks of its own."""
     return 0.0 if node.op.name == "scan" else flops(node)
-
-
-def _layer(nodes: Sequence[Node]) -> tuple[str, ...]:
-    """The layer with the most operations; or several, where products of theirs are one task."""
-    if not nodes:
-        return ()
-    least = 0.1 * max(map(_flops, nodes))
-    products = [node.scope for node in nodes if node.op.name in _PRODUCTS and _flops(node) >= least]
-    scopes = list(dict.fromkeys(products or [max(nodes, key=_flops).scope]))
-    if len(scopes) == 1:
-        return scopes[0]
-    levels = zip(*scopes, strict=False)
-    shared = list(itertools.takewhile(lambda names: len(set(names)) == 1, levels))
-    rest = [".".join(scope[len(shared) :]) for scope in scopes]
-    return (*(names[0] for names in shared), "+".join(filter(None, rest)))
-
-
-# A task's place in the table, the task, and how many times it runs.
-_Place = tuple[int, Any, int]
-
-
-def _places(tasks: Sequence[Any], start: int, end: int, calls: int) -> Iterator[_Place]:
-    """The table's tasks; the body of a loop, which follows it, runs once per lap."""
-    number = start
-    while number < end:
-        task = tasks[number]
-        number += 1
-        if hasattr(task, "laps"):
-            yield from _places(tasks, number, number + task.tiles, calls * task.laps)
-            number += task.tiles
-        else:
-            yield number - 1, task, calls
 
 
 def _only_moves(task: Any) -> bool:

@@ -132,6 +132,42 @@ def test_a_loop_counts_its_laps() -> None:
 
 
 @pytest.mark.usefixtures("native")
+def test_tasks_in_tandem_have_rows_of_their_own() -> None:
+    """A task of the plan works slice by slice; each of its parts has a clock, and no bit moves."""
+    cr.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()
+    )
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x: cr.Tensor) -> cr.Tensor:
+        loss = model(x).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    compiled = cr.compile(step)
+    x = np.random.default_rng(0).standard_normal((32, 3, 24, 24), np.float32)
+    entry, _ = compiled.prepared((x,), {})
+    kernels = [task.spec[0] for task in entry.plan.tasks]
+    assert "tandem" in kernels
+    found = cr.profile(compiled, x, rounds=2)
+    assert "tandem" not in [row.kernel for row in found.rows]
+    product = 2 * 32 * 24 * 24 * 9 * 16 * 16
+    forward = {total.name[1]: total for total in found.by("layer") if total.name[0] == "forward"}
+    assert product <= forward["2"].flops <= 1.1 * product
+    assert 3 / 16 * product <= forward["0"].flops <= 1.2 * 3 / 16 * product
+    assert all(row.seconds > 0 for row in found.rows if row.kernel.endswith("convolution"))
+    assert [task.spec[0] for task in entry.plan.tasks] == kernels
+    state = [p.numpy().tobytes() for p in model.parameters()]
+    losses = [compiled(x).item() for _ in range(2)]
+    cr.profile(compiled, x, rounds=1)
+    for p, array in zip(model.parameters(), state, strict=True):
+        p.copy_(np.frombuffer(array, np.float32).reshape(p.shape))
+    assert [compiled(x).item() for _ in range(2)] == losses
+
+
+@pytest.mark.usefixtures("native")
 def test_native_knows_the_peak_and_stays_below_it() -> None:
     model = nn.Linear(256, 256)
     found = cr.profile(model, cr.ones(64, 256), rounds=20)

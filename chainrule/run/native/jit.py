@@ -48,7 +48,7 @@ def emitters() -> Mapping[str, Emitter]:
         attention.attention, attention.attention_gradient, convolution.convolution,
         convolution.pack_weights, wide_convolution.wide_convolution, pooling.max_pool,
         pooling.max_unpool, bins.max_bins, sorting.sort, cumulative.cumsum, tandem.tandem,
-        runner.runner, ticks.timed_runner,
+        runner.runner, ticks.timed_runner, ticks.timed_tandem,
     )  # fmt: skip
     return {emit.__name__: emit for emit in found}
 

@@ -175,7 +175,10 @@ def _part(task: Task, count: int) -> list[Part] | None:
     """The task cut into so many slices."""
     assert task.slices is not None
     made = task.slices.cut(count)
-    return None if made is None else [Part(made, made.tiles // count)]
+    if made is None:
+        return None
+    made.nodes = made.nodes or task.nodes
+    return [Part(made, made.tiles // count)]
 
 
 # ------------------------------------------------------------------------------ threads' slices

@@ -29,8 +29,10 @@ THREAD_BYTES = SLICES_AT + SLICES_BYTES
 class Call:
     """A kernel being written; arguments are taken in the order in which the plan lists them."""
 
-    def __init__(self, module: Module, name: str) -> None:
-        self.fn = Function(module, name, SIGNATURE)
+    def __init__(
+        self, module: Module, name: str, signature: Sequence[tuple[str, str]] = SIGNATURE
+    ) -> None:
+        self.fn = Function(module, name, signature)
         self.slots, self._args, self.tile, self.scratch = self.fn.args
         self._next = 0
 
