@@ -26,6 +26,7 @@ class Results:
         small_call: seconds of a compiled sum of two arrays of 1 x 16.
         imports: seconds of Python's start, alone and with imports.
         installed: bytes on disk with all that is required.
+        profiles: where the time of our steps goes, by workload, as text.
         notes: who could not take part.
     """
 
@@ -37,6 +38,7 @@ class Results:
     small_call: list[float] = field(default_factory=list)
     imports: dict[str, float] = field(default_factory=dict)
     installed: dict[str, float] = field(default_factory=dict)
+    profiles: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 

@@ -4,15 +4,14 @@
 
 W1 to W7 in training and in inference (batch 1 and 64), with one thread and with two, against
 PyTorch, JAX and onnxruntime; about a quarter of an hour. --quick takes a few rounds, enough to see
-that it works. --scaling varies batch, width, sequence and depth too. --all lets torch.compile take
-part. See ``report`` for what is written.
+that it works. --scaling varies batch, width, sequence and depth too, and takes as many threads as
+there are cores. --all lets torch.compile take part. See ``report`` for what is written.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import os
 import platform
 import subprocess
 import sys
@@ -37,16 +36,15 @@ from measuring import (
     sized_rows,
     training_rows,
 )
-from workloads import SIZES, WORKLOADS
+from workloads import SIZES, WORKLOADS, chainrule_training
 
 import chainrule as cr
+from chainrule.run.native.target import host
+from chainrule.run.native.team import available_threads
 
 
 def machine(options: argparse.Namespace) -> dict[str, str]:
     """What the figures depend on."""
-    from chainrule.run.native.target import host
-    from chainrule.run.native.team import available_threads
-
     versions = []
     for name in ("numpy", "llvmlite", "torch", "jax", "onnxruntime"):
         try:
@@ -73,9 +71,19 @@ def _commit() -> str:
     return found.stdout.strip() or "not from a repository"
 
 
+def profile_of(name: str) -> str:
+    """Where the time of our step goes."""
+    workload = WORKLOADS[name]
+    found = cr.profile(chainrule_training(workload), *workload.data())
+    return str(found.text(["phase", "kernel"], width=120))
+
+
 def run(options: argparse.Namespace, results: Results) -> None:
     """Measure; what is found is in the results at once."""
-    threads = (1, 2) if (os.cpu_count() or 1) > 1 else (1,)
+    cores = available_threads()
+    threads = tuple(count for count in (1, 2) if count <= cores)
+    if options.scaling:
+        threads += tuple(2**power for power in range(2, 7) if 2**power <= cores)
     settings = QUICK if options.quick else Settings()
     settings = replace(settings, threads=threads, compiled=options.all)
     begin = time.perf_counter()
@@ -104,6 +112,9 @@ def run(options: argparse.Namespace, results: Results) -> None:
     cr.set_executor("native")
     results.new_batch, results.planning = startup.new_batch_seconds()
     results.small_call = startup.small_call_seconds()
+    for name in options.names:
+        say(f"profile of {name}")
+        results.profiles[name] = profile_of(name)
     say("import time, installed size")
     results.imports = import_time.seconds(3 if options.quick else 15)
     results.installed = footprint.installed()
@@ -127,7 +138,8 @@ def main() -> int:
         run(options, results)
     except KeyboardInterrupt:
         results.notes.append("what comes after the last line here: the run was stopped")
-    report.save(results, options.out)
+    finally:
+        report.save(results, options.out)
     print(options.out / "README.md")
     print("".join(f"left out: {note}\n" for note in results.notes), end="")
     return int(bool(results.notes))

@@ -35,6 +35,8 @@ def save(results: Results, folder: Path) -> None:
     (folder / "results.json").write_text(text + "\n", "utf-8")
     pictures = draw(results, folder)
     (folder / "README.md").write_text(page(results, pictures), "utf-8")
+    if results.profiles:
+        (folder / "profiles.md").write_text(profiles(results), "utf-8")
 
 
 def load(folder: Path) -> Results:
@@ -48,7 +50,7 @@ def load(folder: Path) -> Results:
 def page(results: Results, pictures: Sequence[str] = ()) -> str:
     """The report in Markdown."""
     parts = [
-        _head(results), _goals(results), _means(results),
+        _head(results), _goals(results), _means(results), _profiles(results),
         *(_measured(results, "training", threads) for threads in _threads(results, "training")),
         _speed_ups(results),
         *(_measured(results, "inference", threads) for threads in _threads(results, "inference")),
@@ -59,6 +61,17 @@ def page(results: Results, pictures: Sequence[str] = ()) -> str:
         picture = f"![{name}]({name}.png)\n\n" if f"{name}.png" in pictures else ""
         text = text.replace(f"<{name}>\n\n", picture)
     return text
+
+
+def profiles(results: Results) -> str:
+    """Where the time of each of our steps goes, in Markdown."""
+    parts = [
+        "# Profiles\n\nWhere the time of our training steps goes, on one thread, as "
+        "`chainrule profile W1` and so on show it; `chainrule profile --help` explains the columns."
+    ]
+    for name, text in results.profiles.items():
+        parts.append(f"## {name}: {WORKLOADS[name].about}\n\n```\n{text}\n```")
+    return "\n\n".join(parts) + "\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -157,6 +170,11 @@ def _lines(workload: str, batch: int, cell: dict[str, Row]) -> Iterator[list[str
             f"{row.busy / row.threads:.0%}", compared, verdict,
             f"{row.memory / MEGABYTE:.0f}" if row.memory else "",
         ]  # fmt: skip
+
+
+def _profiles(results: Results) -> str:
+    text = "What limits each of our steps is seen in [its profile](profiles.md)."
+    return text if results.profiles else ""
 
 
 def _speed_ups(results: Results) -> str:

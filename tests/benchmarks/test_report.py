@@ -93,8 +93,10 @@ def test_busy_machines_are_told(results: Results) -> None:
 
 
 def test_numbers_go_into_the_folder_and_come_back(results: Results, tmp_path: Path) -> None:
+    results.profiles = {"W4": "step: 1 ms"}
     report.save(results, tmp_path)
     assert report.load(tmp_path) == results
+    assert "## W4: ResNet-20, SGD\n\n```\nstep: 1 ms\n```" in (tmp_path / "profiles.md").read_text()
     assert json.loads((tmp_path / "results.json").read_text("utf-8"))["rows"][0]["peak"] == PEAK
     page = (tmp_path / "README.md").read_text("utf-8")
     for name in ("training", "inference", "start", "scaling"):
