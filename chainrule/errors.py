@@ -365,6 +365,19 @@ class NoKernelWarning(ChainruleWarning):
     zh = ("native 执行器还没有 {op} 的内核:含有它的图改由解释器运行,速度较慢。", "")
 
 
+class NoNativeWarning(ChainruleWarning):
+    """Native code can't be made for this machine; said once, and the interpreter takes over."""
+
+    en = (
+        "no native code can be made here ({reason}): graphs run on the interpreter, slower.",
+        'cr.set_executor("interpreter"), or CHAINRULE_EXECUTOR=interpreter, chooses it.',
+    )
+    zh = (
+        "这里无法生成本机代码({reason}):图改由解释器运行,速度较慢。",
+        'cr.set_executor("interpreter") 或 CHAINRULE_EXECUTOR=interpreter 可以明确选择解释器。',
+    )
+
+
 class SoftmaxTwiceWarning(ChainruleWarning):
     """Softmax before cross-entropy, which applies softmax itself."""
 

@@ -13,6 +13,9 @@ from chainrule import run
 from chainrule.core import dtype
 from chainrule.tensor import state
 
+# Every test starts on this executor; those of one executor choose it.
+EXECUTOR = os.environ.get("CHAINRULE_EXECUTOR", "native")
+
 # Derandomized: a failure on one machine is the same failure on every machine.
 hypothesis.settings.register_profile(
     "ci",
@@ -52,10 +55,10 @@ def clean_state() -> Iterator[None]:
     state.eager.forget()
     state.manual_seed(0)
     dtype.set_default_dtype("float32")
-    run.set_executor("interpreter")
+    run.set_executor(EXECUTOR)
     yield
     dtype.set_default_dtype("float32")
-    run.set_executor("interpreter")
+    run.set_executor(EXECUTOR)
 
 
 @pytest.fixture(autouse=True)

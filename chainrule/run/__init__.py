@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -58,16 +59,29 @@ _EXECUTORS: dict[str, Callable[[Graph], Plan]] = {
     "native": _native,
     "torch": _torch,
 }
-_chosen = "interpreter"
+_chosen = ""  # until it is asked for
 
 
 def executor() -> str:
-    """The name of the executor that runs graphs now."""
+    """The name of the executor that runs graphs now.
+
+    It is ``"native"``, or what the environment variable ``CHAINRULE_EXECUTOR`` says, until
+    :func:`set_executor` chooses another.
+    """
+    if not _chosen:
+        set_executor(os.environ.get("CHAINRULE_EXECUTOR") or "native")
     return _chosen
 
 
 def set_executor(name: str) -> None:
-    """Run graphs with ``"interpreter"``, ``"native"`` or ``"torch"`` from now on."""
+    """Run graphs with ``"interpreter"``, ``"native"`` or ``"torch"`` from now on.
+
+    Where native code can't be made for the processor, ``"native"`` means the interpreter, with one
+    notice.
+
+    Raises:
+        OptionError: there is no executor of this name.
+    """
     global _chosen
     if name not in _EXECUTORS:
         near = closest(name, _EXECUTORS)
@@ -82,12 +96,12 @@ def set_executor(name: str) -> None:
 
 def prepare(graph: Graph) -> Plan:
     """The graph's plan on the chosen executor."""
-    return _EXECUTORS[_chosen](graph)
+    return _EXECUTORS[executor()](graph)
 
 
 def prepare_once(graph: Graph) -> Plan:
     """The plan of a graph that was not compiled; it may serve once, or for all of its structure."""
-    if _chosen == "native":
+    if executor() == "native":
         from chainrule.run.native import prepare_once
 
         return prepare_once(graph)

@@ -17,7 +17,7 @@ from chainrule.core.graph import Graph, Node, TensorType, Variable, scope, walk
 from chainrule.core.op import input
 from chainrule.core.ops import functions, linear, shape
 from chainrule.core.ops.arithmetic import exp
-from chainrule.errors import IndexRangeError
+from chainrule.errors import IndexRangeError, NoNativeWarning
 from chainrule.run import interpreter, shared
 from chainrule.run import native as engine
 from chainrule.run.native import eager, jit
@@ -106,6 +106,15 @@ def test_little_work_stays_on_the_interpreter() -> None:
     assert isinstance(engine.prepare_once(Graph([x], [exp(x)])), interpreter.Plan)
     big = linear.matmul(x, shape.transpose(y))
     assert eager.work(Graph([x, y], [big])) == 16 * 8 + 8 * 8 * 16
+
+
+def test_without_native_code_the_interpreter_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "obstacle", lambda: "no LLVM")
+    monkeypatch.setattr(engine, "_said", set())
+    x = cr.ones(*SHAPE)
+    with pytest.warns(NoNativeWarning, match=r"no native code can be made here \(no LLVM\)"):
+        assert cr.compile(lambda x: x.exp() * 2)(x).numpy()[0, 0] == pytest.approx(2 * np.e)
+    assert (x.exp() * 2).numpy()[0, 0] == pytest.approx(2 * np.e)  # one notice is enough
 
 
 def test_an_error_names_the_line_of_its_own_graph() -> None:

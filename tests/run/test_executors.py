@@ -167,8 +167,17 @@ def test_executors_agree_on_a_step_of_training() -> None:
 # ------------------------------------------------------------------------------ the choice
 
 
-def test_choosing_an_executor() -> None:
-    assert run.executor() == "interpreter"
+def test_choosing_an_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for named, expected in ((None, "native"), ("interpreter", "interpreter")):
+        monkeypatch.delenv("CHAINRULE_EXECUTOR", raising=False)
+        if named:
+            monkeypatch.setenv("CHAINRULE_EXECUTOR", named)
+        monkeypatch.setattr(run, "_chosen", "")
+        assert run.executor() == expected
+    monkeypatch.setattr(run, "_chosen", "")
+    monkeypatch.setenv("CHAINRULE_EXECUTOR", "interpeter")
+    with pytest.raises(OptionError, match="did you mean 'interpreter'"):
+        run.executor()
     run.set_executor("torch")
     assert isinstance(run.prepare(Graph([], [shape.full((), 1, F64)])), torch_executor.Plan)
     with pytest.raises(OptionError, match="did you mean 'torch'"):

@@ -11,12 +11,13 @@ from __future__ import annotations
 import warnings
 
 from chainrule.core.graph import Graph, caller
-from chainrule.errors import NoKernelWarning
+from chainrule.errors import ChainruleWarning, NoKernelWarning, NoNativeWarning
 from chainrule.run import interpreter
 from chainrule.run.native.eager import LITTLE, work
 from chainrule.run.native.failures import NoKernelError, WideError
 from chainrule.run.native.fuse import VIEWS
 from chainrule.run.native.plan import Plan
+from chainrule.run.native.target import obstacle
 
 __all__ = ["Plan", "prepare", "prepare_once"]
 
@@ -26,14 +27,20 @@ _said: set[str] = set()
 def prepare(graph: Graph) -> Plan | interpreter.Plan:
     """The plan of a graph; on the interpreter, with one notice per op, where a kernel is missing.
 
-    A graph that computes nothing, such as the read of a variable, is the interpreter's too.
+    A graph that computes nothing, such as the read of a variable, is the interpreter's too; and so
+    is every graph where native code can't be made.
     """
     if all(not node.inputs or node.op.name in VIEWS for node in graph.nodes):
         return interpreter.prepare(graph)
+    if reason := obstacle():
+        _say("", NoNativeWarning(reason=reason))
+        return interpreter.prepare(graph)
     try:
         return Plan(graph)
+    except WideError:  # by design
+        return interpreter.prepare(graph)
     except NoKernelError as error:
-        _say(error)
+        _say(str(error), NoKernelWarning(op=str(error)))
         return interpreter.prepare(graph)
 
 
@@ -42,9 +49,8 @@ def prepare_once(graph: Graph) -> Plan | interpreter.Plan:
     return interpreter.prepare(graph) if work(graph) < LITTLE else prepare(graph)
 
 
-def _say(error: NoKernelError) -> None:
-    """The notice, once per op; float64 runs on the interpreter by design, and needs none."""
-    op = str(error)
-    if op not in _said and not isinstance(error, WideError):
-        _said.add(op)
-        warnings.warn(NoKernelWarning(op=op).at("", caller()), stacklevel=3)
+def _say(what: str, warning: ChainruleWarning) -> None:
+    """A notice, once."""
+    if what not in _said:
+        _said.add(what)
+        warnings.warn(warning.at("", caller()), stacklevel=3)

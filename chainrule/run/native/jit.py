@@ -82,7 +82,7 @@ def compile_object(text: str, target: Target) -> bytes:
     """Machine code for LLVM text: no optimiser, the code generator at level 1."""
     import llvmlite.binding as llvm
 
-    _initialize()
+    initialize()
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=1, jit=True, reloc="default"
     )
@@ -93,7 +93,8 @@ def compile_object(text: str, target: Target) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _initialize() -> None:
+def initialize() -> None:
+    """Make LLVM ready for this processor."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -157,7 +158,7 @@ def _linker() -> Any:
     """LLVM's linker of this process; it lives as long as the process."""
     import llvmlite.binding as llvm
 
-    _initialize()
+    initialize()
     target = host()
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=1, jit=True

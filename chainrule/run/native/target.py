@@ -61,3 +61,16 @@ def host() -> Target:
 
     features = dict(llvm.get_host_cpu_features())
     return target_for(llvm.get_process_triple(), llvm.get_host_cpu_name(), features)
+
+
+@lru_cache(maxsize=1)
+def obstacle() -> str:
+    """Why no native code can be made here; empty where it can."""
+    try:
+        from chainrule.run.native.jit import initialize
+
+        host()
+        initialize()
+    except (ImportError, OSError, RuntimeError) as error:  # llvmlite missing, or no such target
+        return str(error) or type(error).__name__
+    return ""
