@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pasted import with_our_imports
 
 import chainrule as cr
 from chainrule import like_torch
@@ -30,22 +31,6 @@ PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
 # training can double a difference many times over; seen are up to 8e-6 after 300 steps.
 FLOAT64 = {p.stem for p in PROGRAMS if "float64" in p.read_text("utf-8")}
 FLOAT32_TOLERANCE = 5e-5
-
-IMPORT_LINES = [
-    (r"import torch", "import chainrule.like_torch as torch"),
-    (r"import torch\.([\w.]+)", r"import chainrule.like_torch.\1"),
-    (r"import torch\.([\w.]+) as (\w+)", r"import chainrule.like_torch.\1 as \2"),
-    (r"from torch import (.+)", r"from chainrule.like_torch import \1"),
-    (r"from torch\.([\w.]+) import (.+)", r"from chainrule.like_torch.\1 import \2"),
-    (r"from torchvision import (.+)", r"from chainrule.like_torch.vision import \1"),
-]
-
-
-def with_our_imports(source: str) -> str:
-    """The program with its import lines replaced, and nothing else."""
-    for pattern, replacement in IMPORT_LINES:
-        source = re.sub(rf"^{pattern}$", replacement, source, flags=re.MULTILINE)
-    return source
 
 
 def without_imports(source: str) -> str:
