@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from chainrule.core.op import input
 from chainrule.core.ops import arithmetic as ops
 from chainrule.core.ops import functions, linear, reduction, shape
 from chainrule.run import interpreter
+from chainrule.run.native import products, tandem
 from chainrule.run.native.plan import Plan
 
 UNARY = (ops.neg, ops.tanh, ops.abs, ops.sin, functions.relu, functions.sigmoid, functions.square)
@@ -132,3 +134,17 @@ def test_fused_is_unfused_and_near_the_interpreter(case: tuple[Graph, list[Array
         np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))
         # Sums of a few dozen terms of size 1 to 10, a dozen ops deep.
         np.testing.assert_allclose(a, c, rtol=1e-4, atol=1e-4)
+
+
+@given(graphs())
+@settings(max_examples=300)
+def test_small_tensors_go_in_tandem_without_a_difference(case: tuple[Graph, list[Array]]) -> None:
+    graph, arrays = case
+    with pytest.MonkeyPatch.context() as patch:
+        for name, least in {"_LEAST_BYTES": 1, "_LEAST_SLICE": 1, "_LEAST_SLICES": 2}.items():
+            patch.setattr(tandem, name, least)
+        patch.setattr(products, "_SLICE_ROWS", 1)
+        found = Plan(graph)(arrays, [])
+    apart = Plan(graph, fused=False)(arrays, [])
+    for a, b in zip(found, apart, strict=True):
+        np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))

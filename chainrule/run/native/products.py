@@ -26,8 +26,8 @@ from chainrule.run.native.views import View, merged
 if TYPE_CHECKING:
     from chainrule.run.native.lower import Lowering
 
-# Blocks of rows in a slice, at least.
-_SLICE_BLOCKS = 8
+# Rows of a slice, at least.
+_SLICE_ROWS = 112
 # A product is cut into at least so many tiles, if it has the rows for it.
 _TILES = 4
 # From this distance between the rows of a turned A on, packing costs less than it saves.
@@ -111,8 +111,8 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
 
 
 def _note_slices(made: Task, views: Sequence[View], m: int, full: int) -> None:
-    """A product may be cut along its rows, into slices of a few blocks."""
-    counts = [n for n in range(1, m // (_SLICE_BLOCKS * full) + 1) if m % n == 0]
+    """A product may be cut along its rows, into slices of some blocks."""
+    counts = [n for n in range(1, m // _SLICE_ROWS + 1) if m % n == 0]
     if len(counts) < 2:
         return
     panels = made.tiles // -(-m // made.numbers[3])
