@@ -204,12 +204,12 @@ class Node(Operators):
         self.trace = place.trace
         self.value = value
         self.holders = 0
-        self.needs_grad: bool = (
-            bool(inputs)
-            and op.passes_gradient
-            and place.gradients
-            and any(node.needs_grad for node in inputs)
-        )
+        self.needs_grad = False
+        if inputs and op.passes_gradient and place.gradients:
+            for node in inputs:
+                if node.needs_grad:
+                    self.needs_grad = True
+                    break
 
     def with_inputs(self, inputs: tuple[Node, ...]) -> Node:
         """The same application to other inputs, from the same place in the program."""
@@ -406,23 +406,25 @@ def walk(outputs: Iterable[Node], stop: Callable[[Node], bool] | None = None) ->
     for output in outputs:
         if output in seen:
             continue
-        stack: list[tuple[Node, int]] = [(output, 0)]
-        while stack:
-            node, position = stack.pop()
-            if position == 0:
-                if node in seen:
+        seen.add(output)
+        if not output.inputs or (stop is not None and stop(output)):
+            order.append(output)
+            continue
+        path = [(output, iter(output.inputs))]
+        while path:
+            node, children = path[-1]
+            for child in children:
+                if child in seen:
                     continue
-                seen.add(node)
-                if stop is not None and stop(node):
-                    order.append(node)
+                seen.add(child)
+                if not child.inputs or (stop is not None and stop(child)):
+                    order.append(child)
                     continue
-            if position == len(node.inputs):
+                path.append((child, iter(child.inputs)))
+                break
+            else:
                 order.append(node)
-                continue
-            stack.append((node, position + 1))
-            child = node.inputs[position]
-            if child not in seen:
-                stack.append((child, 0))
+                path.pop()
     return order
 
 

@@ -43,9 +43,10 @@ class Plan:
 def getitem(x: Tensor, index: Any) -> Tensor:
     """``x[index]``; at once where it is a part of data, so that batches are not graphs."""
     array = known_data(x.node)
-    if array is not None and _is_basic(index):
+    known = _known_index(index) if array is not None else None
+    if known is not None and array is not None:
         with contextlib.suppress(IndexError):  # worded below
-            return wrap(data(np.asarray(array[index])))
+            return wrap(data(np.asarray(array[known[0]])))
     plan = _plan(x, index)
     node = _basic(x.node, plan)
     if plan.arrays:
@@ -54,10 +55,15 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     return wrap(node)
 
 
-def _is_basic(index: Any) -> bool:
-    """Whether it is made of whole numbers, slices, ... and None alone."""
+def _known_index(index: Any) -> tuple[Any] | None:
+    """The index, if NumPy can do it now: whole numbers, slices, ... and None, or known numbers."""
+    if isinstance(index, Tensor):
+        array = known_data(index.node)
+        return (array,) if array is not None and array.dtype.kind in "iu" and array.ndim else None
+    if type(index) is list:
+        return (index,) if index and all(type(part) is int for part in index) else None
     parts = index if type(index) is tuple else (index,)
-    return all(type(part) in _BASIC for part in parts)
+    return (index,) if all(type(part) in _BASIC for part in parts) else None
 
 
 _BASIC = (int, np.int64, slice, type(None), type(Ellipsis))
