@@ -23,7 +23,6 @@ from chainrule.core.subgraph import subgraphs
 from chainrule.run.native import interrupts
 from chainrule.run.native import runner as words
 from chainrule.run.native.attention import attended
-from chainrule.run.native.batches import parted
 from chainrule.run.native.failures import NoKernelError, WideError
 from chainrule.run.native.flatten import flattened
 from chainrule.run.native.fuse import Fusion, Group
@@ -37,7 +36,7 @@ from chainrule.run.native.pads import joined
 from chainrule.run.native.planes import planed
 from chainrule.run.native.tandem import in_tandem, slices_apart
 from chainrule.run.native.target import host
-from chainrule.run.native.task import Cursor, Entry, Loop, Task, entries, keep, link, place, split
+from chainrule.run.native.task import Entry, Loop, Task, entries, keep, link, place, split
 from chainrule.run.native.team import team
 from chainrule.run.native.views import Buffer, View, contiguous
 from chainrule.run.native.whole import summed
@@ -64,41 +63,31 @@ class Plan:
         """``fused=False`` gives every node a task of its own; the bits are the same."""
         self.graph = graph
         opened = simplify(expand(graph))
-        laps, is_part = 1, (False,) * len(graph.inputs)
         if not graph.writes:
-            opened, laps, is_part = parted(folded(opened))
+            opened = folded(opened)
         for rewrite in (planed, by_rows, summed, attended, joined, flattened, simplify):
             opened = rewrite(opened)
         _check_types(opened)
-        self._lay_out(opened, fused, laps, is_part)
+        self._lay_out(opened, fused)
         self._fill_tables()
         self._lock = threading.Lock()
         self.runner: Callable[[int], int] = team.run
 
     # ------------------------------------------------------------------ making
 
-    def _lay_out(self, graph: Graph, fused: bool, laps: int, is_part: Sequence[bool]) -> None:
+    def _lay_out(self, graph: Graph, fused: bool) -> None:
         """Buffers for what is handed in and out, then the tasks between them."""
         self._reads = list(graph.reads)
         self._writes = list(graph.writes)
-        self._output_types = [node.tensor_type for node in self.graph.outputs]
-        cursors: list[Cursor] = []
-
-        def moved(whole: Buffer, is_part: bool) -> Buffer:
-            """The part of it that belongs to this lap."""
-            if not is_part:
-                return whole
-            cursors.append(Cursor(Buffer(0, slot=-1), whole, 0, whole.nbytes // laps))
-            return cursors[-1].moving
-
+        self._output_types = [node.tensor_type for node in graph.outputs]
         cells = {variable: object() for variable in (*self._reads, *self._writes)}
         slot = _FIRST_INPUT
         errors = Buffer(8, _ERRORS)
         fusion = Fusion(graph, fused, frozenset() if graph.writes else settled(graph))
         schedule = scheduled(graph, fusion)
         lowering = Lowering(graph, fusion, host(), errors)
-        for node, whole, moves in zip(graph.inputs, self.graph.inputs, is_part, strict=True):
-            lowering.put(node, moved(Buffer(_nbytes(whole), slot), moves))
+        for node in graph.inputs:
+            lowering.put(node, Buffer(_nbytes(node), slot))
             slot += 1
         self._first_read = slot
         for variable, node in graph.reads.items():
@@ -108,10 +97,7 @@ class Plan:
                 lowering.fixed.add(buffer)
             slot += 1
         self._first_output = slot
-        outputs = [
-            moved(Buffer(_nbytes(whole), slot + i), laps > 1)
-            for i, whole in enumerate(self.graph.outputs)
-        ]
+        outputs = [Buffer(_nbytes(node), slot + i) for i, node in enumerate(graph.outputs)]
         slot += len(outputs)
         self._first_write = slot
         written = {
@@ -148,8 +134,6 @@ class Plan:
         if fused:
             made = in_tandem(made)
             slot = slices_apart(made, slot)
-        if laps > 1:
-            made = [Loop(laps, made, cursors, *_outside(made))]
         self.tasks, self.prologue = list(entries(made)), list(entries(first))
         for loop in (*self.prologue, *self.tasks):
             for cursor in loop.cursors if isinstance(loop, Loop) else ():
@@ -388,13 +372,6 @@ class Table:
         if private:
             self.head[words.PRIVATE] = len(slots)
         self.address = address(self.head)
-
-
-def _outside(tasks: Sequence[Entry]) -> tuple[list[Buffer], list[Buffer]]:
-    """What is read and written that is not in the arena."""
-    reads = {buffer for each in tasks for buffer in each.reads if buffer.slot is not None}
-    writes = {buffer for each in tasks for buffer in each.writes if buffer.slot is not None}
-    return list(reads), list(writes)
 
 
 def _changed(variables: Sequence[Variable]) -> None:
