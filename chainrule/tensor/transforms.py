@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import ContextDecorator
 from typing import Any
@@ -237,7 +238,8 @@ def function(
 
 
 def _free_name(title: str) -> str:
-    return next(n for n in (title, *(f"{title}_{i}" for i in range(2, 10**6))) if n not in OPS)
+    names = itertools.chain([title], (f"{title}_{i}" for i in itertools.count(2)))
+    return next(name for name in names if name not in OPS)
 
 
 def _inputs(values: Sequence[Any]) -> list[Node]:

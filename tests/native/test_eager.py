@@ -25,7 +25,7 @@ from chainrule.run.native.plan import Plan
 from chainrule.run.shared import Work
 
 F32 = np.dtype(np.float32)
-SHAPE = (300, 300)
+SHAPE = (1000, 500)
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +78,8 @@ def test_computations_of_one_structure_share_a_plan() -> None:
     (cell,) = second.writes
     (output,) = shared.run(second)
     assert len(shared._plans) == 1
-    (plan,) = shared._plans.values()
-    assert isinstance(plan.plan, Plan)
+    kinds = {type(each.plan) for each in shared._plans.values() if len(each.writes) > 1}
+    assert kinds == {Plan}
     np.testing.assert_allclose(output, np.full(SHAPE, 2 * np.exp(0.5)), rtol=1e-6)
     np.testing.assert_array_equal(cell.value, np.ones(SHAPE))
 
@@ -108,6 +108,17 @@ def test_little_work_stays_on_the_interpreter() -> None:
     assert eager.work(Graph([x, y], [big])) == 16 * 8 + 8 * 8 * 16
 
 
+def test_a_training_step_is_never_little() -> None:
+    model = nn.Linear(2, 1)
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model.weight.tolist()
+    shared._plans.clear()  # of the initial values
+    optimizer.step(nn.functional.mse_loss(model(cr.ones(1, 2)), cr.ones(1, 1)))
+    model.weight.tolist()
+    kinds = {type(each.plan) for each in shared._plans.values() if len(each.writes) > 1}
+    assert kinds == {Plan}
+
+
 def test_without_native_code_the_interpreter_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "obstacle", lambda: "no LLVM")
     monkeypatch.setattr(engine, "_said", set())
@@ -119,7 +130,7 @@ def test_without_native_code_the_interpreter_takes_over(monkeypatch: pytest.Monk
 
 def test_an_error_names_the_line_of_its_own_graph() -> None:
     for layer in ("first", "second"):
-        labels = input(TensorType((300,), np.dtype(np.int64)), "y", np.full(300, 300))
+        labels = input(TensorType((1000,), np.dtype(np.int64)), "y", np.full(1000, 500))
         with scope(layer):
             bad = work([functions.cross_entropy(data(), labels, reduction="mean")])
         with pytest.raises(IndexRangeError, match=f"^{layer}, test_eager.py"):

@@ -13,7 +13,7 @@ import warnings
 from chainrule.core.graph import Graph, caller
 from chainrule.errors import ChainruleWarning, NoKernelWarning, NoNativeWarning
 from chainrule.run import interpreter
-from chainrule.run.native.eager import LITTLE, work
+from chainrule.run.native.eager import is_little
 from chainrule.run.native.failures import NoKernelError, WideError
 from chainrule.run.native.fuse import VIEWS
 from chainrule.run.native.plan import Plan
@@ -46,7 +46,7 @@ def prepare(graph: Graph) -> Plan | interpreter.Plan:
 
 def prepare_once(graph: Graph) -> Plan | interpreter.Plan:
     """The plan of a graph that was not compiled: on the interpreter if there is little to do."""
-    return interpreter.prepare(graph) if work(graph) < LITTLE else prepare(graph)
+    return interpreter.prepare(graph) if is_little(graph) else prepare(graph)
 
 
 def _say(what: str, warning: ChainruleWarning) -> None:

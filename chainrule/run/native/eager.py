@@ -1,7 +1,8 @@
 """Which uncompiled programs run natively (decision 3).
 
-Graphs with little work run on the interpreter, which starts at once. How much is little depends on
-the graph alone, so that a run that is resumed takes the same path.
+A plan takes tens of milliseconds; the interpreter starts at once. A training step comes again many
+times, and is worth a plan however small it is; another graph is if there is much to do. What a
+graph is depends on the graph alone, so that a run that is resumed takes the same path.
 """
 
 from __future__ import annotations
@@ -10,8 +11,17 @@ import math
 
 from chainrule.core.graph import Graph, Node, TensorType
 
-# Entries computed, products counted as such: below this a plan costs more than it saves.
-LITTLE = 50_000
+# Entries computed, products counted as such: what the interpreter does in about a millisecond.
+LITTLE = 1_000_000
+# A graph that writes several variables and has so many nodes is a training step; one that draws the
+# initial values of a weight has about ten.
+STEP = 20
+
+
+def is_little(graph: Graph) -> bool:
+    """Whether a plan of the graph would cost more than it saves."""
+    is_step = len(graph.writes) > 1 and len(graph.nodes) >= STEP
+    return not is_step and work(graph) < LITTLE
 
 
 def work(graph: Graph) -> int:
