@@ -12,6 +12,7 @@ from oracle import derived, input_nodes
 from chainrule.core.graph import Array, Graph
 from chainrule.core.ops.convolution import convolution, transposed_convolution
 from chainrule.core.ops.pooling import max_pool
+from chainrule.run.native import cuts
 from chainrule.run.native.plan import Plan
 
 
@@ -47,6 +48,14 @@ def test_convolution(x_shape: Any, w_shape: Any, options: dict[str, Any]) -> Non
     graph = Graph(nodes, [made, *derived([made], nodes[:2], nodes[2:])])
     for found, each in zip(Plan(graph)([x, w, g], []), exact, strict=True):
         assert_near(found, each.numpy(force=True))
+
+
+def test_long_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut into parts that are added: with less room, so that the test is quick."""
+    monkeypatch.setattr(cuts, "ROOM", 4000)
+    monkeypatch.setattr(cuts, "_TAPS", 256)
+    test_convolution((2, 3, 3001), (2, 3, 700), {"padding": 5, "dilation": 2, "stride": 2})
+    test_convolution((1, 2, 2, 3001), (4, 1, 2, 700), {"groups": 2})
 
 
 def test_transposed_convolution() -> None:

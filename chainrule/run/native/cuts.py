@@ -7,8 +7,11 @@ the part of the input that it reaches. No sum changes its order.
 
 from __future__ import annotations
 
+import functools
+
 from chainrule.core.dtype import float32
 from chainrule.core.graph import Graph, Node, derived_from
+from chainrule.core.ops.arithmetic import add
 from chainrule.core.ops.convolution import CONVOLUTION, spread_length
 from chainrule.core.ops.shape import concatenate, slice_
 from chainrule.core.rewrite import rewritten
@@ -18,6 +21,8 @@ from chainrule.run.native.program import Program
 from chainrule.run.native.target import Target, host
 
 _NOTHING = Program((), (), ())
+# Entries of a row of a window, at most.
+_TAPS = 1 << 14
 
 
 def in_pieces(graph: Graph) -> Graph:
@@ -51,26 +56,40 @@ def _spec(node: Node, target: Target) -> ConvolutionSpec:
 
 
 def _pieces(node: Node, target: Target) -> Node:
-    """Runs of windows, as long as go into the second cache, and their results side by side."""
-    total = node.shape[3]
-    width = total
+    """Runs of windows, as long as go into the second cache, and their results side by side.
+
+    Windows that are too long themselves are cut first, and the results of their parts added.
+    """
+    taps = node.inputs[1].shape[3]
+    if taps > _TAPS:
+        parts = [
+            _part(node, (0, node.shape[3]), (start, min(_TAPS, taps - start)))
+            for start in range(0, taps, _TAPS)
+        ]
+        return functools.reduce(add, [_pieces(part, target) for part in parts])
+    total = width = node.shape[3]
     while width > target.lanes:
         width = max(target.lanes, width // 2 // target.lanes * target.lanes)
-        spec = _spec(_run(node, 0, width), target)
+        spec = _spec(_part(node, (0, width), (0, taps)), target)
         if spec.sums <= COPY and spec.depth * spec.slab.size <= COPY:
             break
-    runs = [_run(node, start, min(width, total - start)) for start in range(0, total, width)]
+    runs = [
+        _part(node, (start, min(width, total - start)), (0, taps))
+        for start in range(0, total, width)
+    ]
     return concatenate(runs, 3)
 
 
-def _run(node: Node, start: int, count: int) -> Node:
-    """``count`` windows of each row, from window ``start`` on."""
+def _part(node: Node, windows: tuple[int, int], taps: tuple[int, int]) -> Node:
+    """Some windows of each row, and some entries of each: (first, how many)."""
     x, w = node.inputs
     stride, low, dilation, spread = (
         node.attrs[name][1] for name in ("stride", "low", "dilation", "spread")
     )
-    first = start * stride - low  # in the spread input
-    last = first + (count - 1) * stride + (w.shape[3] - 1) * dilation
+    if taps[1] < w.shape[3]:
+        w = slice_(w, (0, 0, 0, taps[0]), (*w.shape[:3], sum(taps)))
+    first = windows[0] * stride + taps[0] * dilation - low  # in the spread input
+    last = first + (windows[1] - 1) * stride + (taps[1] - 1) * dilation
     length = x.shape[3]
     left = min(max(-(-first // spread), 0), length - 1)
     right = min(max(last // spread + 1, left + 1), length)
