@@ -208,7 +208,7 @@ class Plan:
         with self._lock:
             if not self._writes:
                 self._look()
-                return self._run(inputs, self._values)
+                return self._infer(inputs)
             buffers = {variable: variable.own() for variable in self._writes}
             for i, variable in enumerate(self._reads):
                 array = buffers.get(variable)
@@ -270,14 +270,7 @@ class Plan:
         self, inputs: Sequence[Array], variables: Any, commit: Callable[[], None] | None = None
     ) -> list[Array]:
         """Run on what is bound; ``commit`` is called when state was written."""
-        # Data belongs to the caller: it is kept for the run, not bound for longer.
-        given = [np.ascontiguousarray(array) for array in inputs]
-        outputs = [np.empty(shape, dtype) for shape, dtype in self._output_types]
-        slots = self._slots
-        for slot, array in enumerate(given, _FIRST_INPUT):
-            slots[slot] = address(array)
-        for slot, array in enumerate(outputs, self._first_output):
-            slots[slot] = address(array)
+        _kept, outputs = self._data(inputs)
         self._errors[0] = 0
         stopped = self._go(commit)
         while stopped == interrupts.CTRL_C:  # of a signal that Python has handled meanwhile
@@ -287,6 +280,24 @@ class Plan:
         if self._errors[0]:
             self._raise(inputs, variables())
         return outputs
+
+    def _infer(self, inputs: Sequence[Array]) -> list[Array]:
+        """Run on what is bound, nothing being written that could be left half done."""
+        given, outputs = self._data(inputs)
+        if self.runner(self.head):
+            return self._run(given, self._values)  # again, to say what stopped it
+        return outputs
+
+    def _data(self, inputs: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+        """Inputs and outputs, bound for a run; they belong to the caller, and are not kept."""
+        given = [np.ascontiguousarray(array) for array in inputs]
+        outputs = [np.empty(shape, dtype) for shape, dtype in self._output_types]
+        slots = self._slots
+        for slot, array in enumerate(given, _FIRST_INPUT):
+            slots[slot] = address(array)
+        for slot, array in enumerate(outputs, self._first_output):
+            slots[slot] = address(array)
+        return given, outputs
 
     def _go(self, commit: Callable[[], None] | None) -> int:
         """One native call; returned is who stopped it."""
