@@ -19,7 +19,7 @@ from chainrule.run.native.attention import ATTENTION
 from chainrule.run.native.failures import NoKernelError
 from chainrule.run.native.fuse import Fusion, Group, is_row_reduction
 from chainrule.run.native.indexing import INDEXING
-from chainrule.run.native.kernels.columns import WIDTH, ArgmaxSpec, ColumnsSpec
+from chainrule.run.native.kernels.columns import WIDTH, ColumnsSpec
 from chainrule.run.native.kernels.rows import RowsSpec
 from chainrule.run.native.loops import LOOPS
 from chainrule.run.native.ordering import ORDERING
@@ -65,8 +65,8 @@ class Lowering:
         self._given = {*graph.inputs, *graph.reads.values()}
         self._views: dict[Node, View] = {}
         self._singles: dict[str, Callable[[Node], None]] = {
-            "sum": self._fold, "amax": self._fold, "argmax": self._argmax,
-            "concatenate": self._concatenate, "pad": self._pad,
+            "sum": self._fold, "amax": self._fold, "concatenate": self._concatenate,
+            "pad": self._pad,
         }  # fmt: skip
         for name, make in {**INDEXING, **LOOPS, **ATTENTION, **ORDERING, **POOLING}.items():
             self._singles[name] = partial(make, self)
@@ -367,15 +367,6 @@ class Lowering:
         numbers = [count, cols, *x.strides[:2], cols, tiles]
         spec = ("columns", ColumnsSpec(op, x.dtype.name, lanes))
         self.tasks.append(task(spec, [x], [y], numbers, outer * tiles))
-
-    def _argmax(self, node: Node) -> None:
-        dim: int = node.attrs["dim"]
-        x = self.packed(node.inputs[0])
-        outer, cols = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
-        count = x.shape[dim]
-        numbers = [count, cols, count * cols, cols, 1]
-        spec = ("argmax", ArgmaxSpec(x.dtype.name))
-        self.tasks.append(task(spec, [x], [self.home(node)], numbers, outer if cols else 0))
 
     def _concatenate(self, node: Node) -> None:
         for position, child in enumerate(node.inputs):

@@ -1,4 +1,4 @@
-"""Tasks of sorting, of running sums, and of maxima over windows of any shape."""
+"""Tasks of sorting, of running sums, of the place of the largest, and of maxima over windows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from chainrule.core.dtype import bool_, float32
 from chainrule.core.graph import Array, Node, TensorType
 from chainrule.run.native.failures import NoKernelError
 from chainrule.run.native.kernels.bins import BinsSpec
+from chainrule.run.native.kernels.columns import ArgmaxSpec
 from chainrule.run.native.kernels.cumulative import CumsumSpec
 from chainrule.run.native.kernels.sorting import SortSpec
 from chainrule.run.native.task import task
@@ -53,6 +54,17 @@ def _sort(lowering: Lowering, node: Node) -> None:
     records = lowering.new(TensorType((tiles * room,), bool_))
     numbers = [rows, count, step, per_tile, room]
     lowering.tasks.append(task(("sort", spec), [x], [*results, records], numbers, tiles))
+
+
+def _argmax(lowering: Lowering, node: Node) -> None:
+    x = lowering.packed(node.inputs[0])
+    dim: int = node.attrs["dim"]
+    outer, cols = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
+    count = x.shape[dim]
+    numbers = [count, cols, count * cols, cols, 1]
+    spec = ("argmax", ArgmaxSpec(x.dtype.name))
+    tiles = outer if cols else 0
+    lowering.tasks.append(task(spec, [x], [lowering.home(node)], numbers, tiles))
 
 
 def _cumsum(lowering: Lowering, node: Node) -> None:
@@ -118,5 +130,5 @@ def _adaptive_max_pool(lowering: Lowering, node: Node) -> None:
 
 
 ORDERING: dict[str, Callable[[Lowering, Node], None]] = {
-    "sort": _sort, "cumsum": _cumsum, "adaptive_max_pool": _adaptive_max_pool,
+    "argmax": _argmax, "sort": _sort, "cumsum": _cumsum, "adaptive_max_pool": _adaptive_max_pool,
 }  # fmt: skip
