@@ -27,6 +27,8 @@ from chainrule.run.shared import Update, Work, run
 # long loop which never looks at a number keeps neither its graph nor its data. An evaluation that
 # comes by before then takes them along: better than one in the middle of a step.
 _WAITING = 4096
+# Ops that give a part of a value, or the same numbers under another shape.
+_PARTS = frozenset(("pick", "reshape", "permute", "slice", "concatenate"))
 
 
 class State:
@@ -191,7 +193,10 @@ class State:
         self, targets: Sequence[Node], writes: Mapping[Variable, Node], updates: Sequence[Update]
     ) -> None:
         values = [node for update in updates for node in update.values]
-        nodes = walk((*targets, *writes.values(), *values), stop=_known)
+        wanted = (*targets, *writes.values(), *values)
+        nodes = walk(wanted, stop=_known)
+        if beside := self._beside(nodes):
+            nodes = walk((*wanted, *beside), stop=_known)
         refuse_traced(nodes, mine=0)
         chosen = set(targets)
         held = [n for n in nodes if n.holders and n.value is None and n not in chosen]
@@ -204,6 +209,20 @@ class State:
                     node.inputs = ()  # nothing asks for its history: let it go
         for variable, node in writes.items():
             node.value, node.inputs = variable.value, ()
+
+    def _beside(self, nodes: Sequence[Node]) -> list[Node]:
+        """Tensors that are parts of what is computed now, such as the last state of a loop.
+
+        Later they would cost computing all of it again.
+        """
+        now = {node for node in nodes if node.value is None}
+
+        def is_part(node: Node) -> bool:
+            if node in now:
+                return True
+            return node.op.name in _PARTS and node.value is None and all(map(is_part, node.inputs))
+
+        return [node for node in self.live if node not in now and is_part(node)]
 
     def flush(self) -> None:
         """Evaluate what is pending."""

@@ -418,3 +418,18 @@ def test_bodies_opened_while_evaluating_evaluate_nothing(monkeypatch: pytest.Mon
     monkeypatch.setattr(state, "_WAITING", 1)
     assert made.tolist() == [6.0, 12.0]
     assert held.tolist() == [2.0, 4.0]
+
+
+def test_a_state_that_is_carried_is_not_computed_again(evaluated: list[str]) -> None:
+    """The last state of a loop is evaluated with its outputs, though nobody asked for it."""
+    rnn = nn.GRU(2, 3)
+    for parameter in rnn.parameters():
+        parameter.tolist()
+    state = None
+    counts = []
+    for _ in range(4):
+        evaluated.clear()
+        outputs, state = rnn(cr.ones(1, 1, 2), state)
+        outputs.tolist()
+        counts.append(len(evaluated))
+    assert counts[1] == counts[2] == counts[3]

@@ -1,8 +1,9 @@
 """Which uncompiled programs run natively (decision 3).
 
-A plan takes tens of milliseconds; the interpreter starts at once. A training step comes again many
-times, and is worth a plan however small it is; another graph is if there is much to do. What a
-graph is depends on the graph alone, so that a run that is resumed takes the same path.
+A plan takes tens of milliseconds, the interpreter starts at once: a graph with much to do is worth
+a plan. So is a small training step, since it comes again many times; but not one of many nodes with
+little in them: that is a loop written out, of another length in every batch. The choice depends on
+the graph alone, so that a run that is resumed takes the same path.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from chainrule.core.graph import Graph, Node, TensorType
 
 # Entries computed, products counted as such: what the interpreter does in about a millisecond.
 LITTLE = 1_000_000
-# A graph that writes several variables and has so many nodes is a training step; one that draws the
-# initial values of a weight has about ten.
-STEP = 20
+# A graph that writes several variables and has so many nodes is a small training step; one that
+# draws the initial values of a weight has about ten.
+STEP = range(20, 450)
 
 
 def is_little(graph: Graph) -> bool:
     """Whether a plan of the graph would cost more than it saves."""
-    is_step = len(graph.writes) > 1 and len(graph.nodes) >= STEP
-    return not is_step and work(graph) < LITTLE
+    is_small_step = len(graph.writes) > 1 and len(graph.nodes) in STEP
+    return not is_small_step and work(graph) < LITTLE
 
 
 def work(graph: Graph) -> int:
