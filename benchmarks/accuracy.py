@@ -28,7 +28,8 @@ the argument's size instead: 6e-8 is half a unit of 1. NaN and infinity are exac
 Numbers under {TINY:.3g} count as 0, as arguments, as results or on the way; so much is not
 counted as an error.
 
-This page is written by `python3 dev.py bench accuracy`; a test holds every bound.
+This page is written by `python3 dev.py bench accuracy`; tests hold every bound, those of ARM's
+kernels (NEON) under an emulator.
 
 """
 NAMES = {"sse2": "SSE2", "avx2": "AVX2", "avx512": "AVX-512"}

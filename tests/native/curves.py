@@ -139,11 +139,22 @@ class Sweep(NamedTuple):
     broken: list[float]
 
 
-def sweep(curve: Curve, thin: int = 1) -> Sweep:
-    """The errors of a curve on the native engine, over every ``thin``-th of the patterns."""
+def graph(curve: Curve, thin: int = 1) -> tuple[Graph, Array]:
+    """The curve as a graph, and every ``thin``-th of the patterns to run it on."""
     numbers = patterns()[::thin]
     x = input(TensorType(numbers.shape, numbers.dtype), "x")
-    (found,) = Plan(Graph([x], [curve.op(x)]))([numbers], [])
+    return Graph([x], [curve.op(x)]), numbers
+
+
+def sweep(curve: Curve, thin: int = 1) -> Sweep:
+    """The errors of a curve on the native engine."""
+    made, numbers = graph(curve, thin)
+    (found,) = Plan(made)([numbers], [])
+    return judged(curve, numbers, found)
+
+
+def judged(curve: Curve, numbers: Array, found: Array) -> Sweep:
+    """How far what was found is from the curve in float64."""
     with np.errstate(all="ignore"):
         exact = curve.reference(torch.from_numpy(numbers.astype(np.float64))).numpy()
         rounded = exact.astype(np.float32)

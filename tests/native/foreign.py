@@ -6,14 +6,17 @@ and runs the table with the engine's own runner.
 
 from __future__ import annotations
 
+import shutil
 import struct
 import subprocess
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from forced import forced
 
 from chainrule.core.graph import Array, Graph, TensorType, address, aligned
@@ -23,6 +26,8 @@ from chainrule.run.native import runner as words
 from chainrule.run.native.kernels.calling import THREAD_BYTES
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.target import Target
+
+COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 
 # Addresses that nothing has: they stand for kernels, by number.
 _KERNELS = 1 << 60
@@ -69,6 +74,22 @@ int main(int count, char **names) {
 """
 
 
+@lru_cache(maxsize=1)
+def initialize() -> None:
+    """Make LLVM ready for every family of processors."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+def emulated() -> None:
+    """Skip the test where programs for ARM can't be made or run."""
+    for program in (COMPILER, EMULATOR):
+        if shutil.which(program) is None:
+            pytest.skip(f"there is no {program}")
+
+
 class Foreign:
     """Plans for a target that is not this processor.
 
@@ -78,6 +99,7 @@ class Foreign:
     """
 
     def __init__(self, target: Target) -> None:
+        initialize()
         self.target = target
         self.specs: dict[jit.Spec, int] = {}
         self.plans: list[Plan] = []
@@ -105,7 +127,7 @@ class Foreign:
             self._objects.append(jit.compile_object(text, self.target))
         return self._objects
 
-    def executable(self, folder: Path, compiler: str) -> Path:
+    def executable(self, folder: Path) -> Path:
         """The kernels, the runner and the driver, linked."""
         spec = ("runner", words.RunnerSpec(self.target.triple.startswith("aarch64")))
         images = [
@@ -123,7 +145,7 @@ class Foreign:
         source, program = folder / "driver.c", folder / "driver"
         source.write_text(text)
         subprocess.run(
-            [compiler, "-O1", "-static", "-o", program, source, *files], check=True
+            [COMPILER, "-O1", "-static", "-o", program, source, *files], check=True
         )  # fmt: skip
         return program
 
@@ -184,13 +206,13 @@ def packed(plan: Plan, arrays: Sequence[Array], variables: Sequence[Array]) -> b
 
 
 def run(
-    program: Path, emulator: Sequence[str], folder: Path,
+    program: Path, folder: Path,
     runs: Sequence[tuple[Plan, Sequence[Array], Sequence[Array]]],
 ) -> list[list[Array]]:  # fmt: skip
     """The outputs of all runs."""
     data, out = folder / "data", folder / "out"
     data.write_bytes(struct.pack("<q", len(runs)) + b"".join(packed(*each) for each in runs))
-    subprocess.run([*emulator, program, data, out], check=True)
+    subprocess.run([EMULATOR, program, data, out], check=True)
     left = out.read_bytes()
     found = []
     for plan, _, _ in runs:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from cases import LIBRARY
-from curves import CURVES, TINY, sweep
+from curves import CURVES, TINY, Curve, Sweep, graph, judged, sweep
 from forced import TARGETS, forced, runs_here
+from foreign import Foreign, emulated, run
 
 from chainrule.core.graph import Graph, TensorType
 from chainrule.core.op import input
@@ -27,14 +29,30 @@ def test_error_over_all_bit_patterns(name: str, target: str) -> None:
     chosen = host() if target == "host" else TARGETS[target]
     if not runs_here(chosen):
         pytest.skip("another family of processors")
-    bound = CURVES[name]
     with forced(chosen):
-        found = sweep(bound, thin=1 if target == "host" else 64)
-    if bound.units is not None:
-        assert found.units <= bound.units, found
-    if bound.share is not None:
-        assert found.share <= bound.share, found
+        found = sweep(CURVES[name], thin=1 if target == "host" else 64)
+    assert_within_bounds(CURVES[name], found)
+
+
+def assert_within_bounds(curve: Curve, found: Sweep) -> None:
+    if curve.units is not None:
+        assert found.units <= curve.units, found
+    if curve.share is not None:
+        assert found.share <= curve.share, found
     assert found.broken == []
+
+
+@pytest.mark.slow
+def test_curves_on_arm(tmp_path: Path) -> None:
+    """Under an emulator."""
+    emulated()
+    foreign = Foreign(TARGETS["neon"])
+    graphs = {name: graph(curve, thin=64) for name, curve in CURVES.items()}
+    runs: list[Any] = [(foreign.plan(each), [numbers], []) for each, numbers in graphs.values()]
+    program = foreign.executable(tmp_path)
+    found = run(program, tmp_path, runs)
+    for (name, (_, numbers)), (y,) in zip(graphs.items(), found, strict=True):
+        assert_within_bounds(CURVES[name], judged(CURVES[name], numbers, y))
 
 
 def test_bounds_are_under_two_and_a_half_units() -> None:

@@ -111,7 +111,7 @@ def assert_bounded(nodes: Sequence[Node], outputs: Sequence[Node], arrays: Seque
             continue
         np.testing.assert_array_equal(np.isfinite(y), np.isfinite(value))
         finite = np.isfinite(value)
-        off = np.abs(y.astype(np.float64) - value) > error
+        off = ~(np.abs(y.astype(np.float64) - value) <= error)
         assert not off[finite].any(), (y[off & finite], value[off & finite], error[off & finite])
         np.testing.assert_array_equal(y[~finite], value[~finite])
 

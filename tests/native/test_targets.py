@@ -6,7 +6,6 @@ Those of older x86 processors run here; those of ARM run under an emulator, wher
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from bounds import bounded
 from cases import CASES
 from forced import TARGETS, forced, runs_here
-from foreign import Foreign, run
+from foreign import Foreign, emulated, initialize, run
 from networks import Sample, cases, networks
 
 from chainrule.core.dtype import is_float
@@ -27,18 +26,9 @@ from chainrule.run.native.plan import Plan
 from chainrule.run.native.program import NEXT, Operand, Program, Step
 from chainrule.run.native.runner import RunnerSpec
 
-COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 # The error of a network's result, relative to its norm: bounds that assume the worst of each of its
 # many roundings say little. Adam divides gradients by their size, and so their errors.
 NETWORK = 1e-5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def all_targets() -> None:
-    import llvmlite.binding as llvm
-
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +87,7 @@ def test_kernels_compile_and_call_no_library(name: str, foreign: Callable[[str],
 
 
 def test_a_library_call_is_seen() -> None:
+    initialize()
     text = (
         "declare float @llvm.sin.f32(float)\ndefine float @f(float %x) {\n"
         "%y = call float @llvm.sin.f32(float %x)\nret float %y\n}\n"
@@ -197,14 +188,12 @@ def test_lesser_processors(name: str, samples: list[Sample]) -> None:
 @pytest.mark.slow
 def test_arm(samples: list[Sample], foreign: Callable[[str], Foreign], tmp_path: Path) -> None:
     """All cases and networks with NEON's kernels and runner, under an emulator."""
-    for program in (COMPILER, EMULATOR):
-        if shutil.which(program) is None:
-            pytest.skip(f"there is no {program}")
+    emulated()
     made = foreign("neon")
-    program = made.executable(tmp_path, COMPILER)
+    program = made.executable(tmp_path)
     runs: list[Any] = [
         (plan, sample.arrays, sample.variables)
         for plan, sample in zip(made.plans, samples, strict=True)
     ]
-    for sample, found in zip(samples, run(program, [EMULATOR], tmp_path, runs), strict=True):
+    for sample, found in zip(samples, run(program, tmp_path, runs), strict=True):
         assert_right(sample, found)
