@@ -17,11 +17,11 @@ from chainrule.run.native.failures import NoKernelError
 from chainrule.run.native.kernels.convolution import (
     ROOM,
     ConvolutionSpec,
-    WeightsSpec,
     chain_depth,
     heights,
     whole_rows,
 )
+from chainrule.run.native.kernels.weights import WeightsSpec
 from chainrule.run.native.kernels.wide_convolution import WideSpec
 from chainrule.run.native.kernels.windows import Axis, Slab
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program, Step

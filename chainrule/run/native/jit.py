@@ -39,6 +39,7 @@ def emitters() -> Mapping[str, Emitter]:
         rows,
         sorting,
         tandem,
+        weights,
         wide_convolution,
     )
 
@@ -46,7 +47,7 @@ def emitters() -> Mapping[str, Emitter]:
         rows.rows, columns.columns, columns.argmax, gemm.gemm, gemm.pack_a, gemm.pack_b,
         matvec.matvec, index.take, index.scatter, index.gather, index.gather_add, randomness.random,
         attention.attention, attention.attention_gradient, convolution.convolution,
-        convolution.pack_weights, wide_convolution.wide_convolution, pooling.max_pool,
+        weights.pack_weights, wide_convolution.wide_convolution, pooling.max_pool,
         pooling.max_unpool, bins.max_bins, sorting.sort, cumulative.cumsum, tandem.tandem,
         runner.runner, ticks.timed_runner, ticks.timed_tandem,
     )  # fmt: skip
