@@ -36,6 +36,8 @@ ROUNDINGS = {
     "exp": 2, "log": 2, "expm1": 1.02, "log1p": 1.02, "sin": 1.02, "cos": 1.02, "atan": 1.02,
     "tanh": 3, "erf": 2.4, "pow": 1.02,
 }  # fmt: skip
+# What float32 holds exactly comes out exactly, if the operands are exact.
+ROUNDED_ONCE = ("add", "sub", "mul", "div", "sqrt")
 SUMS = ("sum", "cumsum", "take_add", "gather_add")
 PRODUCTS = ("matmul", "convolution")
 # Entries of the result are entries of the first operand, or 0.
@@ -105,10 +107,13 @@ def _bound(node: Node, operands: Sequence[Any]) -> Any:
         is_exact = is_float(node.inputs[0].dtype) or node.inputs[0].dtype.itemsize < 4
         error = errors[0] + (0 if is_exact else UNIT) * np.abs(value)
     else:
-        error = _spread(node, values, errors, value)
-        error = error + ROUNDINGS.get(name, 0) * UNIT * np.abs(value)
+        brought = _spread(node, values, errors, value)
+        error = brought + ROUNDINGS.get(name, 0) * UNIT * np.abs(value)
     if name in ROUNDINGS or name in PRODUCTS:
         error = error + TINY
+    if name in ROUNDED_ONCE:
+        is_exact = (brought == 0) & (value.astype(np.float32) == value)
+        error = np.where(is_exact, 0.0, error)
     return Known(value, np.where(np.isfinite(value), error, 0.0))
 
 
