@@ -268,10 +268,11 @@ class Variable:
     :meth:`read` gives; nodes that read an older value keep that array.
     """
 
-    __slots__ = ("__weakref__", "_array", "_read", "_seen", "name", "trainable", "version")
+    __slots__ = ("__weakref__", "_array", "_read", "_seen", "name", "trainable", "type", "version")
 
     def __init__(self, value: Array, name: str = "", trainable: bool = False) -> None:
         self._array = frozen(value)
+        self.type = TensorType(self._array.shape, self._array.dtype)
         self._seen = True
         self.name = name
         self.trainable = trainable
@@ -302,10 +303,6 @@ class Variable:
             self._seen = False
         return self._array
 
-    @property
-    def type(self) -> TensorType:
-        return TensorType(self._array.shape, self._array.dtype)
-
     def read(self) -> Node:
         """The node for the present value; the same node until the next commit."""
         node = self._read() if self._read else None
@@ -329,7 +326,9 @@ class Variable:
         if old is not None:
             old.value = self.value
             self._read = None
-        self._array = frozen(value)
+        self._array = array = frozen(value)
+        if array.dtype != self.type.dtype or array.shape != self.type.shape:
+            self.type = TensorType(array.shape, array.dtype)
         self._seen = True
         self.version += 1
 

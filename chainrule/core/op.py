@@ -215,7 +215,7 @@ WRITTEN = register(
 
 def written(node: Node, variable: Variable) -> Node:
     """The value a variable has from here on; gradients of later uses end here, as at a read."""
-    made = WRITTEN(node, variable=variable)
+    made = Node(WRITTEN, (node,), {"variable": variable}, node.type)
     made.needs_grad = variable.trainable
     return made
 
@@ -232,7 +232,8 @@ def input(
 
 def constant(value: bool | int | float, dtype: DType) -> Node:
     """A number that is part of the program."""
-    return CONSTANT(value=dtype.type(value).item(), dtype=dtype)
+    number = dtype.type(value).item()
+    return Node(CONSTANT, (), {"value": number, "dtype": dtype}, TensorType((), dtype))
 
 
 def _pick_rule(*_: Any, **__: Any) -> Node:
@@ -252,7 +253,7 @@ PICK = register(
 
 def pick(node: Node, index: int) -> Node:
     """One result of an op that has several."""
-    return PICK(node, index=index)
+    return Node(PICK, (node,), {"index": index}, PICK.infer(node.type, index=index))
 
 
 def results(node: Node) -> tuple[Node, ...]:
@@ -296,15 +297,27 @@ def broadcast_shape(op: Op, shapes: Sequence[Shape]) -> Shape:
 
 def lift(operand: Any, dtype: DType) -> Node:
     """The operand as a node of the given type."""
-    from chainrule.core.ops.arithmetic import cast
-
     if not isinstance(operand, Node):
         return constant(operand, dtype)
+    if operand.dtype == dtype:
+        return operand
+    from chainrule.core.ops.arithmetic import cast
+
     return cast(operand, dtype)
+
+
+def _are_alike(operands: Sequence[Any]) -> bool:
+    """Whether all are nodes of one type, as most operands are."""
+    first = operands[0]
+    if not isinstance(first, Node):
+        return False
+    return all(isinstance(each, Node) and each.type == first.type for each in operands[1:])
 
 
 def broadcasting(op: Op, *operands: Any) -> tuple[Node, ...]:
     """Elementwise ops: one element type, one shape."""
+    if _are_alike(operands):
+        return operands
     from chainrule.core.ops.shape import broadcast_to
 
     dtype = common_dtype(op, operands)
@@ -315,6 +328,8 @@ def broadcasting(op: Op, *operands: Any) -> tuple[Node, ...]:
 
 def floating(op: Op, *operands: Any) -> tuple[Node, ...]:
     """As :func:`broadcasting`, whole numbers becoming floats: for division, exp, sigmoid ..."""
+    if _are_alike(operands) and operands[0].dtype.kind == "f":
+        return operands
     from chainrule.core.ops.shape import broadcast_to
 
     dtype = common_dtype(op, operands)

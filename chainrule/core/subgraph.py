@@ -63,7 +63,8 @@ class Subgraph(Graph):
 
 def exact_attrs(attrs: Mapping[str, Any]) -> Hashable:
     """Attributes as a key; floats by their digits, so that 0.0 and -0.0 differ; True is not 1."""
-    return tuple((name, _exact(value)) for name, value in sorted(attrs.items()))
+    items = sorted(attrs.items()) if len(attrs) > 1 else attrs.items()
+    return tuple([(name, _exact(value)) for name, value in items])
 
 
 def _exact(value: Hashable) -> Hashable:

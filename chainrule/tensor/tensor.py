@@ -761,7 +761,9 @@ def apply(op: Op, *operands: Any) -> Tensor:
     """An op on tensors, arrays and numbers."""
     made = op(*operand_nodes(*operands))
     kinds = set(map(type, operands))
-    weak = Number in kinds and kinds <= {Number, float, int, bool}
+    if Number not in kinds:
+        return wrap(made)
+    weak = kinds <= {Number, float, int, bool}
     return Number(made) if weak and types.is_float(made.dtype) else wrap(made)
 
 

@@ -108,6 +108,8 @@ def broadcast_to(x: Node, shape: Sequence[int]) -> Node:
     shape = tuple(shape)
     if x.shape == shape:
         return x
+    if not x.shape:
+        return Node(BROADCAST, (x,), {"shape": shape}, TensorType(shape, x.dtype))
     tail = shape[len(shape) - x.ndim :] if x.ndim <= len(shape) else ()
     if len(tail) != x.ndim or any(a not in (1, b) for a, b in zip(x.shape, tail, strict=True)):
         error = ShapeError(
