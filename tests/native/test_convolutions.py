@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from chainrule.core.ops.reduction import sum
 from chainrule.core.ops.shape import reshape
 from chainrule.run import interpreter
 from chainrule.run.native.convolutions import is_wide
+from chainrule.run.native.phases import dense
 from chainrule.run.native.plan import Plan
+from chainrule.run.native.planes import planed
 
 RNG = np.random.default_rng(0)
 
@@ -116,6 +119,16 @@ def test_the_gradient_of_a_kernel_is_wide() -> None:
     (dw,) = gradients([sum(y, (0, 1, 2, 3))], nodes[1:])
     wide = [n for n in Graph(nodes, [dw]).nodes if n.op.name == "convolution" and is_wide(n)]
     assert len(wide) == 1
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_the_gradient_of_a_strided_convolution_multiplies_no_inserted_zeros(kernel: int) -> None:
+    nodes, _ = given_by((9, 8, 16, 16), (8, 8, kernel, kernel))
+    y = convolution(*nodes, stride=2, padding=kernel // 2)
+    graph = dense(planed(Graph(nodes, gradients([sum(y, (0, 1, 2, 3))], nodes[:1]))))
+    found = [node for node in graph.nodes if node.op.name == "convolution"]
+    products = [node.size * math.prod(node.inputs[1].shape[1:]) for node in found]
+    assert np.sum(products) == y.size * 8 * kernel**2
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def emitters() -> Mapping[str, Emitter]:
         cumulative,
         gemm,
         index,
+        interleave,
         matvec,
         pooling,
         randomness,
@@ -45,9 +46,10 @@ def emitters() -> Mapping[str, Emitter]:
 
     found: tuple[Emitter, ...] = (
         rows.rows, columns.columns, columns.argmax, gemm.gemm, gemm.pack_a, gemm.pack_b,
-        matvec.matvec, index.take, index.scatter, index.gather, index.gather_add, randomness.random,
-        attention.attention, attention.attention_gradient, convolution.convolution,
-        weights.pack_weights, wide_convolution.wide_convolution, pooling.max_pool,
+        matvec.matvec, interleave.interleave, index.take, index.scatter, index.gather,
+        index.gather_add, randomness.random, attention.attention, attention.attention_gradient,
+        convolution.convolution, weights.pack_weights, wide_convolution.wide_convolution,
+        pooling.max_pool,
         pooling.max_unpool, bins.max_bins, sorting.sort, cumulative.cumsum, tandem.tandem,
         runner.runner, ticks.timed_runner, ticks.timed_tandem,
     )  # fmt: skip

@@ -28,9 +28,10 @@ from chainrule.run.native.placing import GAP, parts_of, with_gaps
 from chainrule.run.native.pools import POOLING
 from chainrule.run.native.products import product_tasks
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program, Step
-from chainrule.run.native.tandem import sliced
+from chainrule.run.native.tandem import sliced_rows
 from chainrule.run.native.target import Target
-from chainrule.run.native.task import Entry, Task, task
+from chainrule.run.native.task import Entry, task
+from chainrule.run.native.turns import interleaving, take_turns
 from chainrule.run.native.views import Buffer, View, contiguous, merged
 
 # Entries of a tile of an elementwise chain.
@@ -209,6 +210,9 @@ class Lowering:
 
     def copy(self, source: View, target: View) -> None:
         """The entries of one view into another."""
+        if take_turns(source, target):
+            self.tasks.append(interleaving(source, target, self.target.lanes))
+            return
         dtype = source.dtype.name
         program = Program(
             (Step("load", (), dtype, 0),), (Operand(dtype, NEXT), Operand(dtype, NEXT)), ((0, 1),)
@@ -296,7 +300,7 @@ class Lowering:
         made = task(spec, views, [], numbers, tiles)
         made.writes = [views[i].buffer for i in sorted(written)]
         made.reads = [view.buffer for i, view in enumerate(views) if i not in written]
-        self.tasks.append(_sliced(made, program, views))
+        self.tasks.append(sliced_rows(made, views, program.has_reductions))
 
     # ------------------------------------------------------------------ nodes by themselves
 
@@ -463,27 +467,6 @@ class Chain:
             assert found is not None
             view = found
         return view.broadcast_to(shape)
-
-
-def _sliced(made: Task, program: Program, views: Sequence[View]) -> Task:
-    """A task over rows, cut along them; along the columns where there is but one row."""
-    count, width, _, tile_cols, across, *rest = made.numbers
-
-    def by_rows(n: int) -> Task | None:
-        if count % n:
-            return None
-        return replace(
-            made, numbers=[count, width, count // n, tile_cols, across, *rest], tiles=n * across
-        )
-
-    def by_columns(n: int) -> Task | None:
-        if width % n:
-            return None
-        return replace(made, numbers=[count, width, 1, width // n, n, *rest], tiles=n)
-
-    if count > 1:
-        return sliced(made, views, count, by_rows)
-    return made if program.has_reductions else sliced(made, views, width, by_columns)
 
 
 def _only(stack: View) -> View:

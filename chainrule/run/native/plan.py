@@ -33,6 +33,7 @@ from chainrule.run.native.lower import Lowering
 from chainrule.run.native.moments import by_rows
 from chainrule.run.native.order import Copy, scheduled
 from chainrule.run.native.pads import joined
+from chainrule.run.native.phases import dense
 from chainrule.run.native.planes import planed
 from chainrule.run.native.tandem import in_tandem, slices_apart
 from chainrule.run.native.target import host
@@ -65,7 +66,7 @@ class Plan:
         opened = simplify(expand(graph))
         if not graph.writes:
             opened = folded(opened)
-        for rewrite in (planed, by_rows, summed, attended, joined, flattened, simplify):
+        for rewrite in (planed, dense, by_rows, summed, attended, joined, flattened, simplify):
             opened = rewrite(opened)
         _check_types(opened)
         self._lay_out(opened, fused)

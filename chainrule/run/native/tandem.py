@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from chainrule.run.native.kernels.calling import MOST_SLOTS, SLICES_BYTES
 from chainrule.run.native.task import Entry, Loop, Own, Part, Slices, Task, free_place, rounded
@@ -65,6 +66,26 @@ def sliced(
     return task
 
 
+def sliced_rows(made: Task, views: Sequence[View], has_sums: bool) -> Task:
+    """A task of the kernel ``rows``, cut between rows; within the row where there is but one."""
+    count, width, _, tile_cols, across, *rest = made.numbers
+
+    def by_rows(n: int) -> Task | None:
+        if count % n:
+            return None
+        numbers = [count, width, count // n, tile_cols, across, *rest]
+        return replace(made, numbers=numbers, tiles=n * across)
+
+    def by_columns(n: int) -> Task | None:
+        if width % n:
+            return None
+        return replace(made, numbers=[count, width, 1, width // n, n, *rest], tiles=n)
+
+    if count > 1:
+        return sliced(made, views, count, by_rows)
+    return made if has_sums else sliced(made, views, width, by_columns)
+
+
 def same_tiles(task: Task) -> Callable[[int], Task | None]:
     """For a task whose tiles are in the order of its slices."""
     return lambda count: None if task.tiles % count else task
@@ -75,22 +96,28 @@ def in_tandem(tasks: Sequence[Entry]) -> list[Entry]:
     left, done = list(tasks), list[Entry]()
     while left:
         before, lead, left = _led(left)
-        done += [*before, lead]
+        done += [*in_tandem(before), lead]
     return done
 
 
 def _led(tasks: list[Entry]) -> tuple[list[Entry], Entry, list[Entry]]:
     """The first task with all that can join it: what has to come before, it, and what is left."""
     lead, rest = tasks[0], tasks[1:]
+    if not _may_lead(lead):
+        return [], lead, rest
     before, after = list[Entry](), list[Entry]()
+    own, later = _Footprint(), _Footprint()  # of the lead, and of what has to come after it
+    own.add(lead)
     position = 0
     while position < len(rest) and len(after) < _FAR:
         each = rest[position]
-        joined = None if _meets(each, after) else _together(lead, each)
+        joined = None if later.meets(each) else _together(lead, each)
         if joined is not None:
             lead = joined
-        elif _is_fixed(each) or _meets(each, [lead, *after]):
+            own.add(each)
+        elif _is_fixed(each) or later.meets(each) or own.meets(each):
             after.append(each)
+            later.add(each)
         else:
             before.append(each)
         position += 1
@@ -99,24 +126,32 @@ def _led(tasks: list[Entry]) -> tuple[list[Entry], Entry, list[Entry]]:
     return before, lead, after + rest[position:]
 
 
+def _may_lead(entry: Entry) -> bool:
+    large = any(buffer.nbytes >= _LEAST_BYTES for buffer in entry.writes)
+    return isinstance(entry, Task) and entry.slices is not None and large and not _is_fixed(entry)
+
+
 def _is_fixed(entry: Entry) -> bool:
     """Whether others count on its place: it writes for the outside, or may stop the run."""
     return entry.checks or any(buffer.slot is not None for buffer in entry.writes)
 
 
-def _meets(entry: Entry, others: Sequence[Entry]) -> bool:
-    """Whether it touches memory that one of the others writes, or writes what one reads."""
-    return any(_contested(other, entry) for other in others)
+class _Footprint:
+    """The memory that some tasks touch, and that they write."""
 
+    def __init__(self) -> None:
+        self._touched: set[object] = set()
+        self._written: set[object] = set()
 
-def _contested(one: Entry, other: Entry) -> list[tuple[Buffer, Buffer]]:
-    """The memory that both touch and one writes, as each of them knows it."""
-    known = {buffer.memory: buffer for buffer in _touched(one)}
-    written = {buffer.memory for buffer in (*_written(one), *_written(other))}
-    return [
-        (known[buffer.memory], buffer) for buffer in _touched(other)
-        if buffer.memory in known and buffer.memory in written
-    ]  # fmt: skip
+    def add(self, entry: Entry) -> None:
+        self._touched |= {buffer.memory for buffer in _touched(entry)}
+        self._written |= {buffer.memory for buffer in _written(entry)}
+
+    def meets(self, entry: Entry) -> bool:
+        """Whether the entry touches what is written there, or writes what is touched."""
+        return any(buffer.memory in self._written for buffer in _touched(entry)) or any(
+            buffer.memory in self._touched for buffer in _written(entry)
+        )
 
 
 def _touched(entry: Entry) -> list[Buffer]:
@@ -127,15 +162,28 @@ def _written(entry: Entry) -> list[Buffer]:
     return [*entry.writes, *(entry.memory() if isinstance(entry, Loop) else ())]
 
 
+def _contested(one: Task, other: Task) -> list[tuple[Buffer, Buffer]]:
+    """The memory that both touch and one writes, as each of them knows it."""
+    known = {buffer.memory: buffer for buffer in _touched(one)}
+    written = {buffer.memory for buffer in (*one.writes, *other.writes)}
+    return [
+        (known[buffer.memory], buffer) for buffer in _touched(other)
+        if buffer.memory in known and buffer.memory in written
+    ]  # fmt: skip
+
+
 def _together(one: Entry, other: Entry) -> Task | None:
     """Both as one task, if the other reads what the one writes, and slice by slice."""
     if not isinstance(one, Task) or not isinstance(other, Task):
         return None
     if one.slices is None or other.slices is None or _is_fixed(one) or _is_fixed(other):
         return None
-    passed = [buffer.nbytes for buffer in other.reads if buffer in one.writes]
+    written = set(one.writes)
+    passed = [buffer.nbytes for buffer in other.reads if buffer in written]
+    if max(passed, default=0) < _LEAST_BYTES:
+        return None
     contested = _contested(one, other)
-    if max(passed, default=0) < _LEAST_BYTES or any(a is not b for a, b in contested):
+    if any(a is not b for a, b in contested):
         return None
     common = math.gcd(one.slices.count, other.slices.count)
     for buffer, _ in contested:
