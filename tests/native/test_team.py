@@ -100,19 +100,29 @@ def test_a_forked_child_has_helpers_of_its_own() -> None:
 
 
 def test_late_helpers_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After two late runs the caller works alone for a while, with the same bits."""
+    """After a late run the caller works alone for a while, with the same bits."""
     made = plan()
     expected = run(made).tobytes()
     team.set_threads(2)
     run(made)
     monkeypatch.setattr(team, "_late_spins", -1)
     monkeypatch.setattr(team_module, "_REST_SECONDS", 60)
-    run(made)
+    monkeypatch.setattr(team_module, "_LONGEST_REST", 90)
     assert not team._resting()
     run(made)
     assert team._resting()
     assert run(made).tobytes() == expected
+    team.set_threads(3)  # does not wake them
+    assert team._resting()
     team._rest_until = 0.0
+    run(made)  # late again: a longer rest
+    assert team._rest == 90
+    monkeypatch.setattr(team, "_late_spins", 1 << 60)
+    monkeypatch.setattr(team_module, "_FORGET_AFTER", 2)
+    team._rest_until = 0.0
+    for _ in range(3):
+        run(made)
+    assert team._rest == 0
 
 
 def test_sleeping_helpers_are_woken() -> None:

@@ -72,7 +72,8 @@ class Plan:
         self._lay_out(opened, fused)
         self._fill_tables()
         self._lock = threading.Lock()
-        self.runner: Callable[[int], int] = team.run
+        is_shared = any(task.tiles > 1 for task in self.tasks if isinstance(task, Task))
+        self.runner: Callable[[int], int] = team.run if is_shared else team.run_alone
 
     # ------------------------------------------------------------------ making
 

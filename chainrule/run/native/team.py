@@ -23,9 +23,11 @@ from chainrule.run.native.kernels.calling import THREAD_BYTES
 
 # Looks at the board before a helper goes to sleep.
 _PATIENCE = 20_000
-# A wait this long means that a helper had lost its core; after two such waits helpers rest.
-_LATE_SECONDS = 300e-6
+# A wait this long means that a helper had lost its core to another program, which keeps it for some
+# milliseconds; then helpers rest. Each time they rest twice as long, until many runs were good.
+_LATE_SECONDS = 1e-3
 _REST_SECONDS = 0.1
+_LONGEST_REST = 3.2
 _FORGET_AFTER = 200
 _MOST_THREADS = 64
 
@@ -50,8 +52,8 @@ class Team:
         self._scratch: list[Array] = []
         self._asleep: list[threading.Semaphore] = []
         self._sleeping: list[bool] = []
-        self._late = self._good = 0
-        self._rest_until = 0.0
+        self._good = 0
+        self._rest = self._rest_until = 0.0
         self._late_spins = 0
 
     # ------------------------------------------------------------------ runs
@@ -71,6 +73,13 @@ class Team:
             failed = self._functions["_many"](self._board.ctypes.data, head, self._own)
             self._judge()
             return failed
+
+    def run_alone(self, head: int) -> int:
+        """The same on the calling thread: for a plan with nothing to share out."""
+        with self._lock:
+            if not self._functions:
+                self._start()
+            return self._one(head, self._own)
 
     def set_threads(self, count: int) -> None:
         """How many threads take part from now on."""
@@ -116,6 +125,11 @@ class Team:
         interrupts.watch()
         self._late_spins = int(_LATE_SECONDS * 1000 / max(time.perf_counter() - start, 1e-9))
 
+    def _seconds_of_pauses(self, count: int) -> float:
+        start = time.perf_counter()
+        self._functions["_pause"](count)
+        return time.perf_counter() - start
+
     def _hire(self) -> None:
         """Start the helpers that are missing."""
         while len(self._asleep) < self.threads - 1:
@@ -148,7 +162,9 @@ class Team:
         self.leave()
         threads, functions, library = self.threads, self._functions, self._library
         late, scratch = self._late_spins, self._scratch[:1]
+        rest = self._good, self._rest, self._rest_until
         self._forget()
+        self._good, self._rest, self._rest_until = rest
         self.threads, self._functions, self._library = threads, functions, library
         self._late_spins, self._scratch = late, scratch
         self._board[words.PATIENCE] = _PATIENCE
@@ -162,17 +178,15 @@ class Team:
         return False
 
     def _judge(self) -> None:
-        """Two late runs send the helpers to rest; many good ones are forgiven."""
+        """A late run sends the helpers to rest; many good ones are forgiven."""
         if self._board[words.LONGEST] > self._late_spins:
-            self._late += 1
             self._good = 0
-            if self._late >= 2:
-                self._late = 0
-                self._rest_until = time.perf_counter() + _REST_SECONDS
+            self._rest = min(2 * self._rest or _REST_SECONDS, _LONGEST_REST)
+            self._rest_until = time.perf_counter() + self._rest
             return
         self._good += 1
         if self._good > _FORGET_AFTER:
-            self._late = 0
+            self._rest = 0.0
 
 
 def available_threads() -> int:
