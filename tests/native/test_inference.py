@@ -99,6 +99,53 @@ def test_a_sample_gets_the_same_bits_in_any_batch(name: str) -> None:
             assert part.tobytes() == whole[first : first + batch].tobytes()
 
 
+class First(nn.Module):
+    """The first result of a layer."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: cr.Tensor) -> cr.Tensor:
+        made: cr.Tensor = self.layer(x)[0]
+        return made
+
+
+SMALL: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "linear": (
+        lambda: nn.Sequential(nn.Linear(401, 37), nn.BatchNorm1d(37), nn.Tanh(), nn.Linear(37, 5)),
+        (401,),
+    ),
+    "convolution": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 7, 3), nn.BatchNorm2d(7), nn.GELU(), nn.MaxPool2d(2),
+            nn.Conv2d(7, 6, (3, 2), stride=2, groups=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        ),
+        (3, 19, 13),
+    ),
+    "depthwise": (
+        lambda: nn.Sequential(nn.Conv2d(6, 12, 5, padding=2, groups=6), nn.BatchNorm2d(12)),
+        (6, 11, 9),
+    ),
+    "recurrent": (lambda: First(nn.LSTM(5, 19, 2, batch_first=True, bidirectional=True)), (9, 5)),
+    "gated": (lambda: First(nn.GRU(5, 300, batch_first=True)), (6, 5)),
+    "attention": (lambda: nn.TransformerEncoderLayer(12, 3, 20, batch_first=True), (11, 12)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_odd_sizes_too(name: str) -> None:
+    make, shape = SMALL[name]
+    cr.manual_seed(0)
+    run = compiled(shaken(make()))
+    x = np.random.default_rng(0).standard_normal((64, *shape)).astype(np.float32)
+    whole = run(x).numpy()
+    for batch in (1, 2, 7):
+        for first in (0, 7, 56):
+            part = run(x[first : first + batch]).numpy()
+            assert part.tobytes() == whole[first : first + batch].tobytes(), (batch, first)
+
+
 @pytest.mark.parametrize("name", WORKLOADS)
 @pytest.mark.parametrize("batch", [1, 7])
 def test_bits_depend_neither_on_threads_nor_on_order(
