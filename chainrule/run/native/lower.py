@@ -28,7 +28,7 @@ from chainrule.run.native.placing import GAP, parts_of, with_gaps
 from chainrule.run.native.pools import POOLING
 from chainrule.run.native.products import product_tasks
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program, Step
-from chainrule.run.native.tandem import sliced_rows
+from chainrule.run.native.tandem import same_tiles, sliced, sliced_rows
 from chainrule.run.native.target import Target
 from chainrule.run.native.task import Entry, task
 from chainrule.run.native.turns import interleaving, take_turns
@@ -359,9 +359,7 @@ class Lowering:
             target = parts.slice((start, 0), (1, 1), (piece.shape[0], cols))
             self._sum_columns(op, piece, target)
             start += piece.shape[0]
-        whole = parts.reshape((1, total, cols))
-        assert whole is not None
-        self._sum_columns(op, whole, y)
+        self._fold_columns(op, parts, y, 0, 0)
 
     def _sum_columns(self, op: str, x: View, y: View) -> None:
         """y[a, c] from x[a, r, c]; y in row-major order, the columns of x along memory."""
@@ -370,7 +368,8 @@ class Lowering:
         tiles = -(-cols // (WIDTH * lanes))
         numbers = [count, cols, *x.strides[:2], cols, tiles]
         spec = ("columns", ColumnsSpec(op, x.dtype.name, lanes))
-        self.tasks.append(task(spec, [x], [y], numbers, outer * tiles))
+        made = task(spec, [x], [y], numbers, outer * tiles)
+        self.tasks.append(sliced(made, [x, y], outer, same_tiles(made)))
 
     def _concatenate(self, node: Node) -> None:
         for position, child in enumerate(node.inputs):

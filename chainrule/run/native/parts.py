@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Entries of a row, and rows of a column, that are added up at once.
 ROW_PART = 16384
-COLUMN_PART = 1024
+COLUMN_PART = 128
 
 
 def is_long(program: Program, width: int) -> bool:

@@ -24,7 +24,7 @@ _LEAST_BYTES = 1 << 18
 _LEAST_SLICE, _MOST_SLICE = 1 << 14, 1 << 20
 _LEAST_SLICES = 8
 # How many tasks that have to come later may stand between two that join.
-_FAR = 12
+_FAR = 256
 
 
 def extent(view: View) -> int:
