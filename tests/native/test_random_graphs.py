@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chainrule.core.graph import Array, Graph, Node, TensorType
 from chainrule.core.op import input
 from chainrule.core.ops import arithmetic as ops
-from chainrule.core.ops import functions, linear, reduction, shape
+from chainrule.core.ops import functions, linear, parts, reduction, shape
 from chainrule.run import interpreter
 from chainrule.run.native import products, tandem
 from chainrule.run.native.plan import Plan
@@ -39,7 +39,7 @@ class Builder:
 
     def grow(self) -> None:
         kind = self.draw(st.sampled_from(("unary", "binary", "where", "fold", "softmax", "view",
-                                          "matmul", "join")))  # fmt: skip
+                                          "matmul", "join", "order")))  # fmt: skip
         x = self.pick()
         made = getattr(self, f"_{kind}")(x)
         if made is not None:
@@ -105,6 +105,15 @@ class Builder:
             [y for y in self.nodes if y.shape == x.shape]
         ))], dim)  # fmt: skip
 
+    def _order(self, x: Node) -> Node | None:
+        """Sorted entries, or means of all entries so far."""
+        if not x.ndim or not x.size:
+            return None
+        dim = self.draw(st.integers(0, x.ndim - 1))
+        if self.draw(st.booleans()):
+            return reduction.sort(x, dim, self.draw(st.booleans()))[0]
+        return parts.cumsum(x, dim) / x.shape[dim]
+
 
 def _stretches(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
     tail = large[len(large) - len(small) :]
@@ -134,6 +143,16 @@ def test_fused_is_unfused_and_near_the_interpreter(case: tuple[Graph, list[Array
         np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))
         # Sums of a few dozen terms of size 1 to 10, a dozen ops deep.
         np.testing.assert_allclose(a, c, rtol=1e-4, atol=1e-4)
+
+
+def test_a_product_of_a_matrix_with_itself() -> None:
+    """It reads the matrix as rows, which could come slice by slice, and as a whole."""
+    x = np.random.default_rng(0).standard_normal((512, 64)).astype(np.float32)
+    node = input(TensorType(x.shape, x.dtype), "x")
+    gram = linear.matmul(node, shape.transpose(node))
+    graph = Graph([node], [linear.matmul(gram, shape.transpose(gram))])
+    (found,), (apart,) = Plan(graph)([x], []), Plan(graph, fused=False)([x], [])
+    np.testing.assert_array_equal(found, apart)
 
 
 @given(graphs())

@@ -61,8 +61,11 @@ def sliced(
     extents = dict.fromkeys([*task.reads, *task.writes], 0)
     for view in views:
         extents[view.buffer] = math.gcd(extents[view.buffer], extent(view))
-    seen = {view.buffer for view in views}
-    task.slices = Slices(count, {b: n if b in seen else 1 for b, n in extents.items()}, cut)
+    by_slices = Counter(view.buffer for view in views)
+    # A product of a matrix with itself reads it both ways.
+    whole = Counter(buffer for buffer, _ in task.tensors) - by_slices
+    in_slices = by_slices.keys() - whole.keys()
+    task.slices = Slices(count, {b: n if b in in_slices else 1 for b, n in extents.items()}, cut)
     return task
 
 
