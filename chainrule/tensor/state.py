@@ -25,7 +25,7 @@ from chainrule.run.shared import Update, Work, run
 
 # So many new tensors may wait for an evaluation; then those still held are evaluated, so that a
 # long loop which never looks at a number keeps neither its graph nor its data. An evaluation that
-# comes by before then takes them along: better than one in the middle of a step.
+# comes by before then is a better moment than the middle of a step.
 _WAITING = 4096
 # Ops that give a part of a value, or the same numbers under another shape.
 _PARTS = frozenset(("pick", "reshape", "permute", "slice", "concatenate"))
@@ -154,12 +154,11 @@ class State:
         gradients = list(self.grads.values())
         if not set(gradients).isdisjoint(wanted):
             wanted = [*wanted, *gradients]
-        if self.waiting > _WAITING // 2:
-            self.waiting = 0
-            wanted = [*wanted, *self.live]
         error = self._commit(wanted)
         if error is not None:
             raise error
+        if self.waiting > _WAITING // 2:
+            self.settle()
 
     def _commit(self, wanted: Sequence[Node]) -> ChainruleError | None:
         """Evaluate and write; what can't be had does not take down the writes made before it.

@@ -125,6 +125,19 @@ def test_an_unasked_failure_stays_where_it_is() -> None:
 # ------------------------------------------------------------------------------ variables
 
 
+def test_an_unasked_failure_does_not_spoil_other_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even when so much waits that all held tensors are evaluated."""
+    model, _, x = classifier()
+    bad = nn.functional.cross_entropy(model(x), cr.tensor([0, 9]))
+    monkeypatch.setattr(state, "_WAITING", 10)
+    held = [cr.ones(2) * number for number in range(8)]
+    assert (cr.ones(2) + 1).tolist() == [2, 2]
+    assert state.eager.waiting < 8
+    assert held[3].tolist() == [3, 3]
+    with pytest.raises(IndexRangeError):
+        bad.item()
+
+
 def test_updates_by_hand() -> None:
     for update in ("isub", "data", "copy", "sub_"):
         w = cr.tensor([1.0, 2.0], cr.float64, requires_grad=True)
