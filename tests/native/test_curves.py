@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bounds import ROUNDINGS
 from cases import LIBRARY
 from curves import CURVES, TINY, Curve, Sweep, graph, judged, sweep
 from forced import TARGETS, forced, runs_here
@@ -72,6 +73,12 @@ def test_every_function_of_one_number_is_swept() -> None:
     }  # fmt: skip
     assert wanted - others <= CURVES.keys()
     assert activations <= CURVES.keys()
+
+
+def test_the_error_analysis_of_the_ops_rests_on_these_bounds() -> None:
+    """A unit in the last place is two roundings."""
+    for name in ROUNDINGS.keys() & CURVES.keys():
+        assert ROUNDINGS[name] == pytest.approx(2 * (CURVES[name].units or 0)), name
 
 
 def test_the_page_names_every_curve_and_its_bound() -> None:
