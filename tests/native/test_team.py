@@ -108,7 +108,7 @@ def test_late_helpers_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(team, "_late_spins", -1)
     monkeypatch.setattr(team_module, "_REST_SECONDS", 60)
     monkeypatch.setattr(team_module, "_LONGEST_REST", 90)
-    assert not team._resting()
+    team._rest = team._rest_until = 0.0  # whatever other programs did before
     run(made)
     assert team._resting()
     assert run(made).tobytes() == expected

@@ -166,3 +166,22 @@ def test_assignment_names_the_mend() -> None:
         x[0] = 1
     assert "x.at[i].set(v)" in str(caught.value)
     assert "test_indexing.py:" in str(caught.value)
+
+
+def test_parts_of_data_are_data() -> None:
+    """Known at once, so that a batch is no graph, and its place no part of a step's structure."""
+    x = cr.tensor(np.arange(12.0).reshape(4, 3), cr.float32)
+    for index in (1, -1, slice(1, 3), (slice(None), 2), (..., None), [0, 2], cr.tensor([3, -1])):
+        part = x[index]
+        assert part._node.value is not None
+        expected = x.numpy()[index.numpy() if isinstance(index, cr.Tensor) else index]
+        np.testing.assert_array_equal(part.numpy(), expected)
+    batch = cr.stack([x[0], x[1]], dim=1)
+    assert batch._node.value is not None
+    assert batch.tolist() == [[0, 3], [1, 4], [2, 5]]
+    w = cr.tensor([1.0, 2.0], requires_grad=True)
+    assert w[0].requires_grad
+    assert (x * 2)[0]._node.value is None
+    assert cr.compile(lambda x: x[1:2].sum())(x).item() == 12
+    with pytest.raises(IndexRangeError):
+        x[4]
