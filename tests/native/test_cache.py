@@ -189,7 +189,7 @@ print(found)
     ]  # fmt: skip
     printed = [process.communicate(timeout=60)[0] for process in running]
     assert [process.returncode for process in running] == [0] * 4
-    assert all(int(found) > 0 for found in printed)
+    assert any(int(found) > 0 for found in printed)
     assert not list(folder.glob("*.part"))
     cache.store("last", b"")
     assert cache.contents().entries > 0

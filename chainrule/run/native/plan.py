@@ -35,6 +35,7 @@ from chainrule.run.native.order import Copy, scheduled
 from chainrule.run.native.pads import joined
 from chainrule.run.native.phases import dense
 from chainrule.run.native.planes import planed
+from chainrule.run.native.table import ARENA, ERRORS, FIRST_INPUT, KEPT, Table
 from chainrule.run.native.tandem import in_tandem, slices_apart
 from chainrule.run.native.target import host
 from chainrule.run.native.task import Entry, Loop, Task, entries, keep, link, place, split
@@ -42,8 +43,6 @@ from chainrule.run.native.team import team
 from chainrule.run.native.views import Buffer, View, contiguous
 from chainrule.run.native.whole import summed
 
-# The first places in the table of addresses.
-_ARENA, _ERRORS, _KEPT, _FIRST_INPUT = range(4)
 # Versions that no variable has: the prologue has not run.
 _UNKNOWN = [-1]
 
@@ -83,8 +82,8 @@ class Plan:
         self._writes = list(graph.writes)
         self._output_types = [node.tensor_type for node in graph.outputs]
         cells = {variable: object() for variable in (*self._reads, *self._writes)}
-        slot = _FIRST_INPUT
-        errors = Buffer(8, _ERRORS)
+        slot = FIRST_INPUT
+        errors = Buffer(8, ERRORS)
         fusion = Fusion(graph, fused, frozenset() if graph.writes else settled(graph))
         schedule = scheduled(graph, fusion)
         lowering = Lowering(graph, fusion, host(), errors)
@@ -132,7 +131,7 @@ class Plan:
         first: list[Entry] = []
         if not graph.writes:
             first, made = split(made, lowering.fixed)
-        self.kept = keep(first, made, _KEPT)
+        self.kept = keep(first, made, KEPT)
         if fused:
             made = in_tandem(made)
             slot = slices_apart(made, slot)
@@ -159,8 +158,8 @@ class Plan:
         self._arena = aligned((self.memory,), np.dtype(np.uint8))
         self._errors = aligned((8,), np.dtype(np.int64))
         self._results = aligned((self.kept,), np.dtype(np.uint8))
-        self._slots[_ARENA], self._slots[_ERRORS] = address(self._arena), address(self._errors)
-        self._slots[_KEPT] = address(self._results)
+        self._slots[ARENA], self._slots[ERRORS] = address(self._arena), address(self._errors)
+        self._slots[KEPT] = address(self._results)
         for array, number in zip(
             self._constants, range(self._first_cursor - len(self._constants), self._first_cursor),
             strict=True,
@@ -295,7 +294,7 @@ class Plan:
         given = [np.ascontiguousarray(array) for array in inputs]
         outputs = [np.empty(shape, dtype) for shape, dtype in self._output_types]
         slots = self._slots
-        for slot, array in enumerate(given, _FIRST_INPUT):
+        for slot, array in enumerate(given, FIRST_INPUT):
             slots[slot] = address(array)
         for slot, array in enumerate(outputs, self._first_output):
             slots[slot] = address(array)
@@ -338,55 +337,6 @@ class Plan:
             team.leave()
 
 
-class Table:
-    """Tasks as the runner reads them.
-
-    Attributes:
-        tasks: them, in order.
-        entries: the table itself, in words.
-        head: the words that a run begins with.
-        address: where they are.
-    """
-
-    def __init__(
-        self, tasks: Sequence[Entry], library: Library, slots: Array, errors: Array, private: bool
-    ) -> None:
-        """``private``: slots move during a run, so that each thread has its own."""
-        self.tasks = tasks
-        args: list[int] = []
-        links: list[int] = []
-        starts = [_add_arguments(task, library, args, links) for task in tasks]
-        needs = [len(args)]
-        for task in tasks:
-            args += task.needs
-            needs.append(len(args))
-        self._args = np.array([*args, 0], np.int64)
-        start = address(self._args)
-        for word in links:
-            self._args[word] = start + 8 * self._args[word]
-        count = len(tasks)
-        self.entries = aligned((max(count, 1) * words.TASK_WORDS,), np.dtype(np.int64))
-        self._progress = aligned((max(count, 1) * words.PROGRESS_WORDS,), np.dtype(np.int64))
-        for i, task in enumerate(tasks):
-            entry = self.entries[i * words.TASK_WORDS :]
-            if isinstance(task, Task):
-                entry[words.KERNEL] = library.addresses[task.spec, ""]
-            entry[words.ARGS] = start + 8 * starts[i]
-            entry[words.TILES] = task.tiles
-            entry[words.GUARDED] = task.guarded
-            entry[words.NEEDS] = len(task.needs)
-            entry[words.NEEDED] = start + 8 * needs[i]
-        self.head = aligned((words.HEAD_WORDS,), np.dtype(np.int64))
-        self.head[words.TASKS] = count
-        self.head[words.TABLE] = address(self.entries)
-        self.head[words.PROGRESS] = address(self._progress)
-        self.head[words.SLOTS] = address(slots)
-        self.head[words.ERRORS] = address(errors)
-        if private:
-            self.head[words.PRIVATE] = len(slots)
-        self.address = address(self.head)
-
-
 def _changed(variables: Sequence[Variable]) -> None:
     for variable in variables:
         variable.version += 1
@@ -394,45 +344,6 @@ def _changed(variables: Sequence[Variable]) -> None:
 
 def _nbytes(node: Node) -> int:
     return node.size * node.dtype.itemsize
-
-
-def _place(buffer: Buffer, offset: int) -> list[int]:
-    """The slot, and the bytes from there."""
-    return [_ARENA if buffer.slot is None else buffer.slot, buffer.offset + offset]
-
-
-def _add_arguments(entry: Entry, library: Library, args: list[int], links: list[int]) -> int:
-    """Append what an entry is called with, after that of its parts; where it begins.
-
-    ``links`` are words that hold the number of another word, whose address is wanted there.
-    """
-    parts = entry.parts if isinstance(entry, Task) else []
-    begins = [_add_arguments(part.task, library, args, links) for part in parts]
-    start = len(args)
-    if isinstance(entry, Loop) or not parts:
-        args += _arguments(entry)
-        return start
-    args += [len(parts), len(entry.own)]
-    for part, begin in zip(parts, begins, strict=True):
-        links.append(len(args) + 1)
-        args += [library.addresses[part.task.spec, ""], begin, part.tiles]
-    for own in entry.own:
-        args += [own.buffer.slot or 0, own.offset, own.nbytes]
-    return start
-
-
-def _arguments(entry: Entry) -> list[int]:
-    """What a kernel is called with, or a loop's record."""
-    args: list[int] = []
-    if isinstance(entry, Task):
-        for buffer, offset in entry.tensors:
-            args += _place(buffer, offset)
-        return args + entry.numbers
-    for cursor in entry.cursors:
-        assert cursor.moving.slot is not None
-        base = _place(cursor.base, cursor.offset)
-        args += [cursor.moving.slot, *base, cursor.stride, cursor.mask]
-    return [entry.laps, len(entry.cursors), *args]
 
 
 def _target(copy: Copy, outputs: Sequence[Buffer], written: dict[Variable, Buffer]) -> View | None:
