@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from chainrule.run.native.kernels.calling import MOST_SLOTS, SLICES_BYTES
 from chainrule.run.native.task import Entry, Loop, Own, Part, Slices, Task, free_place, rounded
-from chainrule.run.native.views import Buffer, View
+from chainrule.run.native.views import Buffer, View, row_major
 
 # What passes from task to task is worth it from so many bytes on; smaller tensors stay in the
 # cache as they are.
@@ -37,14 +37,12 @@ def extent(view: View) -> int:
     axes = [(n, step) for n, step in zip(view.shape, view.strides, strict=True) if n != 1]
     total = view.buffer.nbytes // view.dtype.itemsize
     for lead in range(len(axes), 0, -1):
-        step = total // math.prod(n for n, _ in axes[:lead])
+        lengths = tuple(n for n, _ in axes[:lead])
+        size, rest = divmod(total, math.prod(lengths))  # entries of a slice
         reach = view.offset + sum((n - 1) * abs(step) for n, step in axes[lead:])
-        even = all(
-            own == step * math.prod(n for n, _ in axes[k + 1 : lead])
-            for k, (_, own) in enumerate(axes[:lead])
-        )
-        if even and step * math.prod(n for n, _ in axes[:lead]) == total and reach < step:
-            return total // step
+        even = [step for _, step in axes[:lead]] == [size * step for step in row_major(lengths)]
+        if even and not rest and reach < size:
+            return total // size
     return 1
 
 
