@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chainrule.run.native import plan
 from chainrule.run.native.team import team
 
 # The cases that every executor is tried on stand beside the tests of the core.
@@ -23,8 +24,9 @@ def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def threads() -> Iterator[None]:
-    """A test may change the number of threads."""
+def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test may change the number of threads; however little there is to do, all take part."""
+    monkeypatch.setattr(plan, "_SHARED", 0)
     team.set_threads(1)
     yield
     team.set_threads(1)

@@ -23,6 +23,7 @@ from chainrule.core.subgraph import subgraphs
 from chainrule.run.native import interrupts
 from chainrule.run.native import runner as words
 from chainrule.run.native.attention import attended
+from chainrule.run.native.eager import work
 from chainrule.run.native.failures import NoKernelError, WideError
 from chainrule.run.native.flatten import flattened
 from chainrule.run.native.fuse import Fusion, Group
@@ -43,6 +44,8 @@ from chainrule.run.native.team import team
 from chainrule.run.native.views import Buffer, View, contiguous
 from chainrule.run.native.whole import summed
 
+# Entries computed, products counted as such: with fewer the helpers cost more than they do.
+_SHARED = 2_000_000
 # Versions that no variable has: the prologue has not run.
 _UNKNOWN = [-1]
 
@@ -71,7 +74,8 @@ class Plan:
         self._lay_out(opened, fused)
         self._fill_tables()
         self._lock = threading.Lock()
-        is_shared = any(task.tiles > 1 for task in self.tasks if isinstance(task, Task))
+        has_tiles = any(task.tiles > 1 for task in self.tasks if isinstance(task, Task))
+        is_shared = has_tiles and work(graph) >= _SHARED
         self.runner: Callable[[int], int] = team.run if is_shared else team.run_alone
 
     # ------------------------------------------------------------------ making
