@@ -21,10 +21,10 @@ from forced import forced
 
 from chainrule.core.graph import Array, Graph, TensorType, address, aligned
 from chainrule.run.native import jit
-from chainrule.run.native import plan as plan_module
 from chainrule.run.native import runner as words
 from chainrule.run.native.kernels.calling import THREAD_BYTES
 from chainrule.run.native.plan import Plan
+from chainrule.run.native.table import FIRST_INPUT
 from chainrule.run.native.target import Target
 
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
@@ -161,7 +161,7 @@ def packed(plan: Plan, arrays: Sequence[Array], variables: Sequence[Array]) -> b
     inputs = [np.ascontiguousarray(array) for array in arrays]
     reads = [np.ascontiguousarray(array) for array in variables]
     for first, group in (
-        (plan_module._FIRST_INPUT, inputs), (plan._first_read, reads),
+        (FIRST_INPUT, inputs), (plan._first_read, reads),
         (plan._first_output, outputs),
     ):  # fmt: skip
         for slot, array in enumerate(group, first):
