@@ -21,6 +21,7 @@ from forced import forced
 
 from chainrule.core.graph import Array, Graph, TensorType, address, aligned
 from chainrule.run.native import jit
+from chainrule.run.native import plan as plan_module
 from chainrule.run.native import runner as words
 from chainrule.run.native.kernels.calling import THREAD_BYTES
 from chainrule.run.native.plan import Plan
