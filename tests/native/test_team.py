@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 
@@ -99,31 +100,56 @@ def test_a_forked_child_has_helpers_of_its_own() -> None:
     assert run(made).tobytes() == expected
 
 
-def test_late_helpers_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a late run the caller works alone for a while, with the same bits."""
+def test_helpers_that_do_not_help_rest() -> None:
+    pace = team_module.Pace()
+    now = 100.0
+
+    def together(seconds: float) -> None:
+        nonlocal now
+        assert pace.wants_helpers(now)
+        now += seconds
+        pace.took_together(seconds, now)
+
+    for _ in range(6):
+        together(1.0)  # nothing is known yet
+    for _ in range(2):
+        assert not pace.wants_helpers(now)
+        pace.took_alone(0.5)
+    together(0.6)  # a single slow run is nothing
+    together(0.4)
+    together(0.6)
+    together(0.6)
+    assert (pace.rest, pace.until) == (0.1, now + 0.1)
+    assert not pace.wants_helpers(now + 0.05)
+    pace.took_alone(0.7)  # the shortest run counts
+    for rest in (0.2, 0.4, 0.8, 1.6, 3.2, 3.2):
+        now += pace.rest
+        together(0.6)  # they wake up
+        together(0.6)
+        together(0.6)
+        assert pace.rest == rest
+    now += pace.rest
+    for _ in range(50):
+        together(0.4)
+    assert pace.rest == 0
+
+
+def test_resting_helpers_change_no_bit() -> None:
     made = plan()
     expected = run(made).tobytes()
     team.set_threads(2)
-    run(made)
-    team._rest = team._rest_until = 0.0  # whatever happened on a busy machine
-    monkeypatch.setattr(team, "_late_spins", -1)
-    monkeypatch.setattr(team_module, "_REST_SECONDS", 60)
-    monkeypatch.setattr(team_module, "_LONGEST_REST", 90)
-    team._rest = team._rest_until = 0.0  # whatever other programs did before
-    run(made)
-    assert team._resting()
-    assert run(made).tobytes() == expected
+    found = [run(made).tobytes()]
+    pace = team._paces[made.head]
+    pace.until = float("inf")
+    found += [run(made).tobytes() for _ in range(3)]
     team.set_threads(3)  # does not wake them
-    assert team._resting()
-    team._rest_until = 0.0
-    run(made)  # late again: a longer rest
-    assert team._rest == 90
-    monkeypatch.setattr(team, "_late_spins", 1 << 60)
-    monkeypatch.setattr(team_module, "_FORGET_AFTER", 2)
-    team._rest_until = 0.0
-    for _ in range(3):
-        run(made)
-    assert team._rest == 0
+    assert team._paces[made.head] is pace
+    pace.until = 0.0
+    found += [run(made).tobytes() for _ in range(10)]
+    assert set(found) == {expected}
+    del made
+    gc.collect()
+    assert pace not in team._paces.values()
 
 
 def test_sleeping_helpers_are_woken() -> None:

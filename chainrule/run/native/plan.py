@@ -338,7 +338,7 @@ class Plan:
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if "_table" in self.__dict__ and not is_finalizing():  # at the end modules are gone
-            team.leave()
+            team.leave((self._table.address, self._first_table.address))
 
 
 def _changed(variables: Sequence[Variable]) -> None:

@@ -44,10 +44,10 @@ CURSOR_WORDS = 5
 TICKET, DONE = range(2)
 PROGRESS_WORDS = 8
 # The team's board: each on a cache line of its own, then one word per helper.
-GENERATION, PLAN, STOP, LONGEST, PATIENCE, BUSY = (8 * i for i in range(6))
+GENERATION, PLAN, STOP, PATIENCE, BUSY = (8 * i for i in range(5))
 BOARD_WORDS = 256
 
-ENDINGS = ("_one", "_many", "_help", "_pause")
+ENDINGS = ("_one", "_many", "_help")
 # A run's verdict, in the last bits of its word once it is over: state was written, or was not.
 GO = _GO = 1
 _SKIP = 2
@@ -60,16 +60,13 @@ class RunnerSpec(NamedTuple):
 
 
 def runner(module: Module, name: str, spec: RunnerSpec) -> None:
-    """The four functions of the runner."""
+    """The functions of the runner."""
     alone(module, name)
     run_alone(module, name, spec)
     _together(module, name, spec)
     _work(module, name, spec)
     _many(module, name, spec)
     _help(module, name, spec)
-    fn = Function(module, f"{name}_pause", [("i64", "count")])
-    fn.loop(0, fn.args[0], 1, (), lambda _: _pause(fn, spec))
-    fn.ret()
 
 
 # ------------------------------------------------------------------------------ one thread
@@ -191,19 +188,18 @@ def _call(entry: Value, slots: Value, tile: Value, scratch: Value) -> None:
 def _together(module: Module, name: str, spec: RunnerSpec) -> None:
     """Some entries of the table, as one of several threads.
 
-    ``(head, scratch, slots, generation, first, last, lap, longest) -> longest wait``; they are done
-    when it returns.
+    ``(head, scratch, slots, generation, first, last, lap)``; they are done when it returns.
     """
     args = [
         ("ptr", "head"), ("ptr", "scratch"), ("ptr", "slots"), ("i64", "generation"),
-        ("i64", "first"), ("i64", "last"), ("i64", "lap"), ("i64", "longest"),
+        ("i64", "first"), ("i64", "last"), ("i64", "lap"),
     ]  # fmt: skip
-    fn = Function(module, f"{name}_together", args, "i64", internal=True)
-    head, scratch, slots, generation, first, last, this_lap, longest = fn.args
+    fn = Function(module, f"{name}_together", args, internal=True)
+    head, scratch, slots, generation, first, last, this_lap = fn.args
     table, progress = head.load("ptr", TABLE), head.load("ptr", PROGRESS)
     mine = generation << 32
 
-    def wait(entry: Value, longest: Value) -> Value:
+    def wait(entry: Value) -> None:
         """Until a task is done in this lap, or its run is over."""
         state = _progress_of(entry, table, progress)
         tiles = (this_lap + 1) * entry.load("i64", TILES)
@@ -213,24 +209,19 @@ def _together(module: Module, name: str, spec: RunnerSpec) -> None:
             stale = (_read(state) & -(1 << 32)).compare("ne", mine)
             return finished | stale
 
-        def slowly() -> list[Value]:
-            (spins,) = _until(fn, spec, done)
-            return [fn.select(spins.compare("ugt", longest), spins, longest)]
+        _until(fn, spec, done)
 
-        return fn.when(done(), lambda: [longest], slowly)[0]
-
-    def needs(entry: Value, longest: Value) -> Value:
+    def needs(entry: Value) -> None:
         needed = entry.load("ptr", NEEDED)
+        fn.loop(
+            0, entry.load("i64", NEEDS), 1, (),
+            lambda k: wait(table.at(needed.load("i64", k) * TASK_WORDS, "i64")),
+        )  # fmt: skip
 
-        def one(k: Value, longest: Value) -> list[Value]:
-            return [wait(table.at(needed.load("i64", k) * TASK_WORDS, "i64"), longest)]
-
-        return fn.loop(0, entry.load("i64", NEEDS), 1, [longest], one)[0]
-
-    def task(entry: Value, longest: Value) -> Value:
+    def task(entry: Value, carried: Value) -> Value:
         state = _progress_of(entry, table, progress)
         tiles = entry.load("i64", TILES)
-        longest = needs(entry, longest)
+        needs(entry)
         guarded = entry.load("i64", GUARDED).compare("ne", 0)
         (verdict,) = fn.when(
             guarded, lambda: [_agree(head, generation)], lambda: [fn.value(_GO, "i64")]
@@ -238,32 +229,35 @@ def _together(module: Module, name: str, spec: RunnerSpec) -> None:
         _claim(fn, state, mine + this_lap * tiles, tiles, lambda tile: fn.when(
             verdict.compare("eq", _GO), lambda: _call(entry, slots, tile, scratch)
         ))  # fmt: skip
-        return longest
+        return carried
 
-    def lap(t: Value, start: Value, end: Value, longest: Value) -> Value:
+    def lap(t: Value, start: Value, end: Value, carried: Value) -> Value:
         entry = table.at((start - 1) * TASK_WORDS, "i64")
-        (longest,) = fn.when(t.compare("eq", 0), lambda: [needs(entry, longest)], lambda: [longest])
+        fn.when(t.compare("eq", 0), lambda: needs(entry))
         number = this_lap * entry.load("ptr", ARGS).load("i64", LAPS) + t
-        args = head, scratch, slots, generation, start, end, number, longest
-        return fn.call(fn.name, "i64", *args)
+        fn.call(fn.name, "void", head, scratch, slots, generation, start, end, number)
+        return carried
 
     nothing = fn.value(0, "i64")
-    longest = _entries(table, slots, first, last, longest, task, lap)
+    _entries(table, slots, first, last, nothing, task, lap)
 
-    def finished(index: Value, resume: Value, longest: Value) -> list[Value]:
+    def finished(index: Value, resume: Value) -> list[Value]:
         """Wait for a task; a loop was waited for when it ended."""
         entry = table.at(index * TASK_WORDS, "i64")
         beyond = index + 1 + entry.load("i64", TILES)
         is_loop = entry.load("i64", KERNEL).compare("eq", 0)
+
+        def waited() -> list[Value]:
+            wait(entry)
+            return [resume]
+
         return fn.when(
-            index.compare("slt", resume), lambda: [resume, longest],
-            lambda: fn.when(
-                is_loop, lambda: [beyond, longest], lambda: [resume, wait(entry, longest)]
-            ),
+            index.compare("slt", resume), lambda: [resume],
+            lambda: fn.when(is_loop, lambda: [beyond], waited),
         )  # fmt: skip
 
-    _, longest = fn.loop(first, last, 1, [nothing, longest], finished)
-    fn.ret(longest)
+    fn.loop(first, last, 1, [nothing], finished)
+    fn.ret()
 
 
 def _progress_of(entry: Value, table: Value, progress: Value) -> Value:
@@ -276,17 +270,18 @@ def _progress_of(entry: Value, table: Value, progress: Value) -> Value:
 
 
 def _work(module: Module, name: str, spec: RunnerSpec) -> None:
-    """What every thread of a run does: ``(head, scratch, generation) -> longest wait``."""
+    """What every thread of a run does: ``(head, scratch, generation)``."""
     args = [("ptr", "head"), ("ptr", "scratch"), ("i64", "generation")]
-    fn = Function(module, f"{name}_work", args, "i64", internal=True)
+    fn = Function(module, f"{name}_work", args, internal=True)
     head, scratch, generation = fn.args
     shared, count = head.load("ptr", SLOTS), head.load("i64", PRIVATE)
     own = scratch.at(SCRATCH_BYTES, "i8")
     fn.loop(0, count, 1, (), lambda k: own.store(shared.load("i64", k), k))
     slots = fn.select(count.compare("eq", 0), shared, own)
     none = fn.value(0, "i64")
-    args_ = head, scratch, slots, generation, none, head.load("i64", TASKS), none, none
-    fn.ret(fn.call(f"{name}_together", "i64", *args_))
+    args_ = head, scratch, slots, generation, none, head.load("i64", TASKS), none
+    fn.call(f"{name}_together", "void", *args_)
+    fn.ret()
 
 
 def _claim(
@@ -339,8 +334,7 @@ def _many(module: Module, name: str, spec: RunnerSpec) -> None:
     fn.loop(0, head.load("i64", TASKS), 1, (), reset)
     fn.do(f"store atomic ptr {head}, ptr {board.at(PLAN, 'i64')} release, align 8")
     _write(board.at(GENERATION, "i64"), generation)
-    longest = fn.call(f"{name}_work", "i64", head, scratch, generation)
-    board.at(LONGEST, "i64").store(longest)
+    fn.call(f"{name}_work", "void", head, scratch, generation)
     verdict = _agree(head, generation)
     restore()
     fn.ret(verdict - _GO)
@@ -382,7 +376,7 @@ def _help(module: Module, name: str, spec: RunnerSpec) -> None:
     head = fn.op("ptr", f"load atomic ptr, ptr {address} acquire, align 8")
     fn.branch(head.compare("ne", Value(fn, "ptr", "null")), work, leave)
     fn.begin(work)
-    fn.call(f"{name}_work", "i64", head, scratch, generation)
+    fn.call(f"{name}_work", "void", head, scratch, generation)
     fn.jump(leave)
     fn.begin(leave)
     _write(busy, 0)

@@ -1,17 +1,18 @@
 """The threads that run plans: the caller, and helpers that wait for work (decision 18).
 
 Helpers are daemons. They spin for a short while after a run, since the next one usually comes at
-once, and then sleep on a lock. A helper that keeps the others waiting, because another program has
-its core, is left out for a while.
+once, and then sleep on a lock. Where they make a plan slower, because another program has their
+core or there is too little to share, they are left out of it for a while (:class:`Pace`).
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,59 @@ from chainrule.run.native.kernels.calling import THREAD_BYTES
 
 # Looks at the board before a helper goes to sleep.
 _PATIENCE = 20_000
-# A wait this long means that a helper had lost its core to another program, which keeps it for some
-# milliseconds; then helpers rest. Each time they rest twice as long, until many runs were good.
-_LATE_SECONDS = 1e-3
+# The first runs of a plan have helpers; then some are made without, to know how long they take.
+_TRIED, _ALONE = 6, 2
+# Helpers rest when some runs in a row took longer by this factor; each time twice as long, until
+# many runs were good.
+_SLOWER, _SLOW_RUNS = 1.05, 2
+# After a rest helpers need some time to wake up.
+_WAKING_SECONDS = 2e-3
 _REST_SECONDS = 0.1
 _LONGEST_REST = 3.2
-_FORGET_AFTER = 200
+_FORGET_AFTER = 50
 _MOST_THREADS = 64
+
+
+class Pace:
+    """Whether helpers are good for a plan.
+
+    Attributes:
+        rest: seconds for which they were left out last; 0 after many good runs.
+        until: when they may take part again.
+    """
+
+    def __init__(self) -> None:
+        self._alone = math.inf  # the shortest run without helpers
+        self._woken = math.inf  # when they took part first since the last rest
+        self._runs = self._slow = self._good = 0
+        self.rest = self.until = 0.0
+
+    def wants_helpers(self, now: float) -> bool:
+        """Whether they take part in a run that begins now."""
+        self._runs += 1
+        if now < self.until or _TRIED < self._runs <= _TRIED + _ALONE:
+            return False
+        self._woken = min(self._woken, now)
+        return True
+
+    def took_alone(self, seconds: float) -> None:
+        """A run without them."""
+        self._alone = min(self._alone, seconds)
+
+    def took_together(self, seconds: float, now: float) -> None:
+        """A run with them, which ends now."""
+        if seconds < _SLOWER * self._alone:
+            self._slow, self._good = 0, self._good + 1
+            if self._good >= _FORGET_AFTER:
+                self.rest = 0.0
+            return
+        if now - seconds < self._woken + _WAKING_SECONDS:
+            return
+        self._good, self._slow = 0, self._slow + 1
+        if self._slow >= _SLOW_RUNS:
+            self._slow, self._woken = 0, math.inf
+            self.rest = min(2 * self.rest or _REST_SECONDS, _LONGEST_REST)
+            self.until = now + self.rest
 
 
 class Team:
@@ -52,9 +99,7 @@ class Team:
         self._scratch: list[Array] = []
         self._asleep: list[threading.Semaphore] = []
         self._sleeping: list[bool] = []
-        self._good = 0
-        self._rest = self._rest_until = 0.0
-        self._late_spins = 0
+        self._paces: dict[int, Pace] = {}  # by the place of the plan's head
 
     # ------------------------------------------------------------------ runs
 
@@ -63,15 +108,22 @@ class Team:
         with self._lock:
             if not self._functions:
                 self._start()
-            if self.threads == 1 or self._resting():
+            if self.threads == 1:
                 return self._one(head, self._own)
+            pace = self._paces.get(head) or self._paces.setdefault(head, Pace())
+            start = time.perf_counter()
+            if not pace.wants_helpers(start):
+                failed: int = self._one(head, self._own)
+                pace.took_alone(time.perf_counter() - start)
+                return failed
             self._hire()
             for number, sleeping in enumerate(self._sleeping):
                 if sleeping:
                     self._sleeping[number] = False
                     self._asleep[number].release()
             failed = self._functions["_many"](self._board.ctypes.data, head, self._own)
-            self._judge()
+            end = time.perf_counter()
+            pace.took_together(end - start, end)
             return failed
 
     def run_alone(self, head: int) -> int:
@@ -88,8 +140,10 @@ class Team:
                 self._dismiss()
             self.threads = max(1, min(count, _MOST_THREADS))
 
-    def leave(self) -> None:
-        """Wait until no helper is in a plan, so that one can be freed."""
+    def leave(self, heads: Iterable[int] = ()) -> None:
+        """Wait until no helper is in a plan, so that the one with these heads can be freed."""
+        for head in heads:
+            self._paces.pop(head, None)
         self._board[words.PLAN] = 0
         with self._fence:  # helpers see the 0 before their words are looked at
             pass
@@ -110,7 +164,6 @@ class Team:
             "_one": (word, pointer, pointer),
             "_many": (word, pointer, pointer, pointer),
             "_help": (word, pointer, pointer, word, word),
-            "_pause": (None, word),
         }
         self._functions = {
             ending: ctypes.CFUNCTYPE(*kind)(self._library.addresses[spec, ending])
@@ -120,15 +173,7 @@ class Team:
         self._one, self._own = self._functions["_one"], self._scratch[0].ctypes.data
         self.threads = self.threads or available_threads()
         self._board[words.PATIENCE] = _PATIENCE
-        start = time.perf_counter()
-        self._functions["_pause"](1000)
         interrupts.watch()
-        self._late_spins = int(_LATE_SECONDS * 1000 / max(time.perf_counter() - start, 1e-9))
-
-    def _seconds_of_pauses(self, count: int) -> float:
-        start = time.perf_counter()
-        self._functions["_pause"](count)
-        return time.perf_counter() - start
 
     def _hire(self) -> None:
         """Start the helpers that are missing."""
@@ -161,32 +206,11 @@ class Team:
             semaphore.release()
         self.leave()
         threads, functions, library = self.threads, self._functions, self._library
-        late, scratch = self._late_spins, self._scratch[:1]
-        rest = self._good, self._rest, self._rest_until
+        scratch, paces = self._scratch[:1], self._paces
         self._forget()
-        self._good, self._rest, self._rest_until = rest
         self.threads, self._functions, self._library = threads, functions, library
-        self._late_spins, self._scratch = late, scratch
+        self._scratch, self._paces = scratch, paces
         self._board[words.PATIENCE] = _PATIENCE
-
-    # ------------------------------------------------------------------ late helpers
-
-    def _resting(self) -> bool:
-        if self._rest_until and time.perf_counter() < self._rest_until:
-            return True
-        self._rest_until = 0.0
-        return False
-
-    def _judge(self) -> None:
-        """A late run sends the helpers to rest; many good ones are forgiven."""
-        if self._board[words.LONGEST] > self._late_spins:
-            self._good = 0
-            self._rest = min(2 * self._rest or _REST_SECONDS, _LONGEST_REST)
-            self._rest_until = time.perf_counter() + self._rest
-            return
-        self._good += 1
-        if self._good > _FORGET_AFTER:
-            self._rest = 0.0
 
 
 def available_threads() -> int:
