@@ -100,9 +100,7 @@ def _sliced(made: Task, views: Sequence[View]) -> Task:
     name, spec = made.spec
     planes, strips = (*made.numbers, 1)[:2]
 
-    def cut(count: int) -> Task | None:
-        if planes % count:
-            return None
+    def cut(count: int) -> Task:
         at_once = math.gcd(planes // count, spec.planes)
         new = (name, spec._replace(planes=at_once))
         return replace(made, spec=new, tiles=planes // at_once * strips)

@@ -118,9 +118,9 @@ def _note_slices(made: Task, views: Sequence[View], m: int, full: int) -> None:
     panels = made.tiles // -(-m // made.numbers[3])
 
     def cut(count: int) -> Task | None:
-        rows, rest = divmod(m, count)
+        rows = m // count
         at_once, uneven = divmod(rows, -(-rows // (BLOCKS_PER_TILE * full)))
-        if rest or uneven:
+        if uneven:
             return None
         numbers = [*made.numbers[:3], at_once, *made.numbers[4:]]
         return replace(made, numbers=numbers, tiles=m // at_once * panels)

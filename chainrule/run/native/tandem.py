@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 from chainrule.run.native.kernels.calling import MOST_SLOTS, SLICES_BYTES
 from chainrule.run.native.task import Entry, Loop, Own, Part, Slices, Task, free_place, rounded
@@ -71,15 +72,11 @@ def sliced_rows(made: Task, views: Sequence[View], has_sums: bool) -> Task:
     """A task of the kernel ``rows``, cut between rows; within the row where there is but one."""
     count, width, _, tile_cols, across, *rest = made.numbers
 
-    def by_rows(n: int) -> Task | None:
-        if count % n:
-            return None
+    def by_rows(n: int) -> Task:
         numbers = [count, width, count // n, tile_cols, across, *rest]
         return replace(made, numbers=numbers, tiles=n * across)
 
-    def by_columns(n: int) -> Task | None:
-        if width % n:
-            return None
+    def by_columns(n: int) -> Task:
         return replace(made, numbers=[count, width, 1, width // n, n, *rest], tiles=n)
 
     if count > 1:
@@ -87,9 +84,9 @@ def sliced_rows(made: Task, views: Sequence[View], has_sums: bool) -> Task:
     return made if has_sums else sliced(made, views, width, by_columns)
 
 
-def same_tiles(task: Task) -> Callable[[int], Task | None]:
-    """For a task whose tiles are in the order of its slices."""
-    return lambda count: None if task.tiles % count else task
+def same_tiles(task: Task) -> Callable[[int], Task]:
+    """For a task whose tiles are in the order of its slices, as many for each."""
+    return lambda count: task
 
 
 def in_tandem(tasks: Sequence[Entry]) -> list[Entry]:
@@ -104,7 +101,7 @@ def in_tandem(tasks: Sequence[Entry]) -> list[Entry]:
 def _led(tasks: list[Entry]) -> tuple[list[Entry], Entry, list[Entry]]:
     """The first task with all that can join it: what has to come before, it, and what is left."""
     lead, rest = tasks[0], tasks[1:]
-    if not _may_lead(lead):
+    if not _may_join(lead) or all(buffer.nbytes < _LEAST_BYTES for buffer in lead.writes):
         return [], lead, rest
     before, after = list[Entry](), list[Entry]()
     own, later = _Footprint(), _Footprint()  # of the lead, and of what has to come after it
@@ -127,9 +124,9 @@ def _led(tasks: list[Entry]) -> tuple[list[Entry], Entry, list[Entry]]:
     return before, lead, after + rest[position:]
 
 
-def _may_lead(entry: Entry) -> bool:
-    large = any(buffer.nbytes >= _LEAST_BYTES for buffer in entry.writes)
-    return isinstance(entry, Task) and entry.slices is not None and large and not _is_fixed(entry)
+def _may_join(entry: Entry) -> TypeGuard[Task]:
+    """Whether it can be cut, and others do not count on its place."""
+    return isinstance(entry, Task) and entry.slices is not None and not _is_fixed(entry)
 
 
 def _is_fixed(entry: Entry) -> bool:
@@ -173,12 +170,12 @@ def _contested(one: Task, other: Task) -> list[tuple[Buffer, Buffer]]:
     ]  # fmt: skip
 
 
-def _together(one: Entry, other: Entry) -> Task | None:
+def _together(one: Task, other: Entry) -> Task | None:
     """Both as one task, if the other reads what the one writes, and slice by slice."""
-    if not isinstance(one, Task) or not isinstance(other, Task):
+    if not _may_join(other):
         return None
-    if one.slices is None or other.slices is None or _is_fixed(one) or _is_fixed(other):
-        return None
+    assert one.slices is not None
+    assert other.slices is not None
     written = set(one.writes)
     passed = [buffer.nbytes for buffer in other.reads if buffer in written]
     if max(passed, default=0) < _LEAST_BYTES:
@@ -224,10 +221,7 @@ def _part(task: Task, count: int) -> list[Part] | None:
     """The task cut into so many slices."""
     assert task.slices is not None
     made = task.slices.cut(count)
-    if made is None:
-        return None
-    made.nodes = made.nodes or task.nodes
-    return [Part(made, made.tiles // count)]
+    return None if made is None else [Part(made, made.tiles // count)]
 
 
 # ------------------------------------------------------------------------------ threads' slices

@@ -59,7 +59,7 @@ class Slices:
         count: into so many slices, or any divisor of that.
         extents: for each buffer, a number of slices into which it falls; slice i of n is the i-th
             n-th of its bytes. 1: it is used as a whole.
-        cut: the task cut into n slices; None if that can't be.
+        cut: the task cut into n slices, n a divisor of the count; None if that can't be.
     """
 
     count: int

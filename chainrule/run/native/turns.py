@@ -34,9 +34,7 @@ def interleaving(source: View, target: View, lanes: int) -> Task:
     rest = [source.strides[-1], *lengths[1:], *(strides or (0,))]
     made = task(spec, [source], [target], [count, cols, tile_rows, *rest], -(-count // tile_rows))
 
-    def cut(n: int) -> Task | None:
-        if count % n:
-            return None
+    def cut(n: int) -> Task:
         return replace(made, numbers=[count, cols, count // n, *rest], tiles=n)
 
     return sliced(made, [source, target], count, cut)

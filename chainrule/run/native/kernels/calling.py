@@ -51,6 +51,27 @@ class Call:
         return self.slots.at(slot, "ptr").load("ptr").at(offset, "i8")
 
 
+def add_chain(sums: Value, totals: Sequence[Value], places: Sequence[int], first: Value) -> None:
+    """Add the sums of a chain to what is there; those of the first chain are stored.
+
+    Args:
+        sums: where they are kept.
+        totals: a vector each.
+        places: where in ``sums`` each belongs, in elements.
+        first: whether nothing is there yet.
+    """
+
+    def start() -> None:
+        for total, place in zip(totals, places, strict=True):
+            sums.store(total, place)
+
+    def proceed() -> None:
+        for total, place in zip(totals, places, strict=True):
+            sums.store(sums.load(total.type, place) + total, place)
+
+    first.fn.when(first, start, proceed)
+
+
 def unraveled(index: Value, lengths: list[Value]) -> list[Value]:
     """The place along each axis of what has this number, in row-major order."""
     places = []

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from chainrule.run.native.elementwise import IN_MEMORY
 from chainrule.run.native.ir import Function, Module, Value, vector
-from chainrule.run.native.kernels.calling import CHAIN, SCRATCH_BYTES, Call
+from chainrule.run.native.kernels.calling import CHAIN, SCRATCH_BYTES, Call, add_chain
 from chainrule.run.native.kernels.windows import Axis, Plane, Slab
 from chainrule.run.native.program import FAR, Lanes, Program, compute, constant
 
@@ -317,17 +317,8 @@ def _block(module: Module, name: str, height: int, count: int, spec: Convolution
     found = fn.loop(0, depth, 1, [*[zero] * (height * count), a, *places], channel)
     totals = found[: height * count]
     pitch = (spec.vectors if spec.pixels == "flat" else count) * lanes
-
-    def start() -> None:
-        for i, total in enumerate(totals):
-            sums.store(total, i // count * pitch + i % count * lanes)
-
-    def proceed() -> None:
-        for i, total in enumerate(totals):
-            at = i // count * pitch + i % count * lanes
-            sums.store(sums.load(total.type, at) + total, at)
-
-    fn.when(first, start, proceed)
+    at = [i * pitch + j * lanes for i in range(height) for j in range(count)]
+    add_chain(sums, totals, at, first)
     fn.ret()
 
 

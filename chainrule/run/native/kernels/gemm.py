@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from chainrule.run.native.elementwise import IN_MEMORY
 from chainrule.run.native.ir import Body, Function, Module, Value, vector
-from chainrule.run.native.kernels.calling import CHAIN, Call, dot, unraveled
+from chainrule.run.native.kernels.calling import CHAIN, Call, add_chain, dot, unraveled
 from chainrule.run.native.program import FAR, NEXT, Lanes, Program, compute, constant
 
 UNROLL = 4
@@ -166,15 +166,7 @@ def block(module: Module, name: str, height: int, spec: Rows) -> None:
     found = fn.loop(even, depth, 1, found, steps(1))
     totals = found[:-2]
 
-    def start() -> None:
-        for i, total in enumerate(totals):
-            sums.store(total, i * spec.lanes)
-
-    def proceed() -> None:
-        for i, total in enumerate(totals):
-            sums.store(sums.load(type, i * spec.lanes) + total, i * spec.lanes)
-
-    fn.when(first, start, proceed)
+    add_chain(sums, totals, range(0, len(totals) * spec.lanes, spec.lanes), first)
     fn.ret()
 
 

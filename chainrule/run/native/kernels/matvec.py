@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from chainrule.run.native.ir import Body, Function, Module, Value, vector
-from chainrule.run.native.kernels.calling import CHAIN, Call
+from chainrule.run.native.kernels.calling import CHAIN, Call, add_chain
 from chainrule.run.native.kernels.gemm import UNROLL, Following
 from chainrule.run.native.program import Program
 
@@ -119,13 +119,5 @@ def _chain(module: Module, name: str, count: int, spec: MatvecSpec) -> None:
     carried = fn.loop(even, depth, 1, carried, steps(1))
     totals = carried[: count * spec.panel]
 
-    def start() -> None:
-        for i, total in enumerate(totals):
-            sums.store(total, i * spec.lanes)
-
-    def proceed() -> None:
-        for i, total in enumerate(totals):
-            sums.store(sums.load(type, i * spec.lanes) + total, i * spec.lanes)
-
-    fn.when(first, start, proceed)
+    add_chain(sums, totals, range(0, len(totals) * spec.lanes, spec.lanes), first)
     fn.ret()

@@ -15,7 +15,7 @@ import itertools
 from typing import NamedTuple
 
 from chainrule.run.native.ir import Function, Module, Value, vector
-from chainrule.run.native.kernels.calling import CHAIN, Call
+from chainrule.run.native.kernels.calling import CHAIN, Call, add_chain
 from chainrule.run.native.kernels.gemm import turned
 from chainrule.run.native.kernels.windows import Axis, Plane
 
@@ -251,16 +251,7 @@ def _block(
 
     totals = fn.loop(0, down, 1, [*[zero] * (rows * count), x, w], row)[: rows * count]
 
-    def begin() -> None:
-        for k, total in enumerate(totals):
-            sums.store(total, places[k // count][1] + k % count * lanes)
-
-    def proceed() -> None:
-        for k, total in enumerate(totals):
-            at = places[k // count][1] + k % count * lanes
-            sums.store(sums.load(total.type, at) + total, at)
-
-    fn.when(first, begin, proceed)
+    add_chain(sums, totals, [at + j * lanes for _, at in places for j in range(count)], first)
     fn.ret()
 
 
