@@ -39,8 +39,8 @@ from measuring import (
 from workloads import SIZES, WORKLOADS, chainrule_training
 
 import chainrule as cr
+from chainrule.run.native.cores import usable_cores
 from chainrule.run.native.target import host
-from chainrule.run.native.team import available_threads
 
 
 def machine(options: argparse.Namespace) -> dict[str, str]:
@@ -51,7 +51,7 @@ def machine(options: argparse.Namespace) -> dict[str, str]:
             versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             versions.append(f"{name} is not installed")
-    cores = available_threads()
+    cores = usable_cores()
     return {
         "when": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _commit(),
@@ -80,7 +80,7 @@ def profile_of(name: str) -> str:
 
 def run(options: argparse.Namespace, results: Results) -> None:
     """Measure; what is found is in the results at once."""
-    cores = available_threads()
+    cores = usable_cores()
     threads = tuple(count for count in (1, 2) if count <= cores)
     if options.scaling:
         threads += tuple(2**power for power in range(2, 7) if 2**power <= cores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 
 import numpy as np
@@ -14,8 +15,9 @@ from chainrule.core.op import input
 from chainrule.core.ops import linear
 from chainrule.core.ops.arithmetic import tanh
 from chainrule.run.native import team as team_module
+from chainrule.run.native.cores import keep_away, usable_cores
 from chainrule.run.native.plan import Plan
-from chainrule.run.native.team import available_threads, team
+from chainrule.run.native.team import team
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -163,8 +165,34 @@ def test_sleeping_helpers_are_woken() -> None:
         time.sleep(0.05)  # longer than a helper's patience
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are placed on Linux only")
+def test_a_helper_is_kept_off_the_callers_core() -> None:
+    mine = os.sched_getaffinity(0)
+    done = threading.Event()
+    helper = threading.Thread(target=done.wait)
+    keep_away([helper])  # not yet started: nothing is moved, the caller least of all
+    assert os.sched_getaffinity(0) == mine
+    helper.start()
+    try:
+        keep_away([helper])
+        assert helper.native_id is not None
+        others = os.sched_getaffinity(helper.native_id)
+        assert others <= mine
+        assert len(others) == max(1, len(mine) - 1)
+        assert os.sched_getaffinity(0) == mine
+        os.sched_setaffinity(0, {min(mine)})  # no other core is left: it stays where it is
+        keep_away([helper])
+        assert os.sched_getaffinity(helper.native_id) == others
+    finally:
+        os.sched_setaffinity(0, mine)
+        done.set()
+        helper.join()
+    keep_away([helper])  # it has ended
+    assert os.sched_getaffinity(0) == mine
+
+
 def test_threads_are_those_this_process_may_use() -> None:
-    assert 1 <= available_threads() <= (os.cpu_count() or 1)
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 
 
 def test_floats_keep_their_subnormals_outside() -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from chainrule.core.graph import Array, aligned
 from chainrule.run.native import interrupts
 from chainrule.run.native import runner as words
+from chainrule.run.native.cores import keep_away, usable_cores
 from chainrule.run.native.kernels.calling import THREAD_BYTES
 
 # Looks at the board before a helper goes to sleep.
@@ -79,6 +80,38 @@ class Pace:
             self.until = now + self.rest
 
 
+class _Helper(threading.Thread):
+    """A thread that joins runs.
+
+    Attributes:
+        sleeps: whether it has to be woken for the next run.
+    """
+
+    def __init__(self, number: int, board: Array, function: Callable[..., int]) -> None:
+        super().__init__(name=f"chainrule helper {number + 1}", daemon=True)
+        self.sleeps = False
+        self._number, self._board, self._function = number, board, function
+        self._scratch = aligned((THREAD_BYTES,), np.dtype(np.uint8))
+        self._bell = threading.Semaphore(0)
+
+    def wake(self) -> None:
+        """End its sleep."""
+        self.sleeps = False
+        self._bell.release()
+
+    def run(self) -> None:
+        """Its life."""
+        board = self._board
+        place, scratch = board.ctypes.data, self._scratch.ctypes.data
+        seen = int(board[words.GENERATION])
+        while not board[words.STOP]:
+            seen = self._function(place, scratch, self._number, seen)
+            self.sleeps = True
+            if board[words.GENERATION] == seen and not board[words.STOP]:
+                self._bell.acquire()
+            self.sleeps = False
+
+
 class Team:
     """All threads of this process that run plans.
 
@@ -90,16 +123,15 @@ class Team:
         self.threads = 0  # decided at first use
         self._lock = threading.Lock()
         self._fence = threading.Lock()
+        self._functions: dict[str, Callable[..., int]] = {}
+        self._paces: dict[int, Pace] = {}  # by the place of the plan's head
         self._forget()
 
     def _forget(self) -> None:
-        """Without helpers, as at the start and in a forked child."""
+        """Without helpers."""
+        self._helpers: list[_Helper] = []
         self._board: Array = aligned((words.BOARD_WORDS,), np.dtype(np.int64))
-        self._functions: dict[str, Callable[..., int]] = {}
-        self._scratch: list[Array] = []
-        self._asleep: list[threading.Semaphore] = []
-        self._sleeping: list[bool] = []
-        self._paces: dict[int, Pace] = {}  # by the place of the plan's head
+        self._board[words.PATIENCE] = _PATIENCE
 
     # ------------------------------------------------------------------ runs
 
@@ -117,10 +149,11 @@ class Team:
                 pace.took_alone(time.perf_counter() - start)
                 return failed
             self._hire()
-            for number, sleeping in enumerate(self._sleeping):
-                if sleeping:
-                    self._sleeping[number] = False
-                    self._asleep[number].release()
+            sleepers = [helper for helper in self._helpers if helper.sleeps]
+            if sleepers:
+                keep_away(sleepers)
+                for helper in sleepers:
+                    helper.wake()
             failed = self._functions["_many"](self._board.ctypes.data, head, self._own)
             end = time.perf_counter()
             pace.took_together(end - start, end)
@@ -147,7 +180,7 @@ class Team:
         self._board[words.PLAN] = 0
         with self._fence:  # helpers see the 0 before their words are looked at
             pass
-        while any(self._board[words.BUSY : words.BUSY + len(self._asleep)].tolist()):
+        while any(self._board[words.BUSY : words.BUSY + len(self._helpers)].tolist()):
             time.sleep(0)
 
     # ------------------------------------------------------------------ helpers
@@ -169,63 +202,25 @@ class Team:
             ending: ctypes.CFUNCTYPE(*kind)(self._library.addresses[spec, ending])
             for ending, kind in kinds.items()
         }
-        self._scratch = [aligned((THREAD_BYTES,), np.dtype(np.uint8))]
-        self._one, self._own = self._functions["_one"], self._scratch[0].ctypes.data
-        self.threads = self.threads or available_threads()
-        self._board[words.PATIENCE] = _PATIENCE
+        self._scratch = aligned((THREAD_BYTES,), np.dtype(np.uint8))
+        self._one, self._own = self._functions["_one"], self._scratch.ctypes.data
+        self.threads = self.threads or min(usable_cores(), _MOST_THREADS)
         interrupts.watch()
 
     def _hire(self) -> None:
         """Start the helpers that are missing."""
-        while len(self._asleep) < self.threads - 1:
-            number = len(self._asleep)
-            self._asleep.append(threading.Semaphore(0))
-            self._sleeping.append(False)
-            self._scratch.append(aligned((THREAD_BYTES,), np.dtype(np.uint8)))
-            args = (number, self._board, self._functions["_help"], self._scratch[-1])
-            name = f"chainrule helper {number + 1}"
-            threading.Thread(target=self._help, args=args, name=name, daemon=True).start()
-
-    def _help(
-        self, number: int, board: Array, function: Callable[..., int], scratch: Array
-    ) -> None:
-        """One helper's life."""
-        seen = int(board[words.GENERATION])
-        awake, sleeping = self._asleep[number], self._sleeping
-        while not board[words.STOP]:
-            seen = function(board.ctypes.data, scratch.ctypes.data, number, seen)
-            sleeping[number] = True
-            if board[words.GENERATION] == seen and not board[words.STOP]:
-                awake.acquire()
-            sleeping[number] = False
+        while len(self._helpers) < self.threads - 1:
+            helper = _Helper(len(self._helpers), self._board, self._functions["_help"])
+            self._helpers.append(helper)
+            helper.start()
 
     def _dismiss(self) -> None:
         """Let the helpers go; new ones are hired with the next run."""
         self._board[words.STOP] = 1
-        for semaphore in self._asleep:
-            semaphore.release()
+        for helper in self._helpers:
+            helper.wake()
         self.leave()
-        threads, functions, library = self.threads, self._functions, self._library
-        scratch, paces = self._scratch[:1], self._paces
         self._forget()
-        self.threads, self._functions, self._library = threads, functions, library
-        self._scratch, self._paces = scratch, paces
-        self._board[words.PATIENCE] = _PATIENCE
-
-
-def available_threads() -> int:
-    """How many threads this process may keep busy: its cores, within its control group's share."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
-        if quota != "max":
-            cores = min(cores, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass
-    return max(1, min(cores, _MOST_THREADS))
 
 
 team = Team()
