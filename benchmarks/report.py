@@ -240,12 +240,14 @@ def _notes(results: Results) -> str:
 METHOD = """## How it was measured
 
 Every candidate lives in a process of its own, kept on as many cores as it has threads, the same
-cores for all. They take turns: a turn is as many steps as last about 20 ms, after some that do not
-count, and the next turn begins when the helper threads of the last are quiet. A step of training is
-forward, loss, backward and update, and hands the loss to Python; float32, the same weights at the
-start, and the first results are compared. So that what else the machine does falls on all of them,
-a ratio is the peer's time over ours in the same round; above 1, ours is faster. Its interval holds
-90% of the medians of resampled rounds: where it holds 1, "ours is" even.
+cores for all. They take turns: a turn is as many steps as last about 20 ms, one after the other as
+in a loop of training, and the next turn begins when the helper threads of the last are quiet. Some
+steps before them, one at least, do not count: they wake the threads up and find the other
+candidates' data in the caches. A step of training is forward, loss, backward and update, and hands
+the loss to Python; float32, the same weights at the start, and the first results are compared. So
+that what else the machine does falls on all of them, a ratio is the peer's time over ours in the
+same round; above 1, ours is faster. Its interval holds 90% of the medians of resampled rounds:
+where it holds 1, "ours is" even.
 
 - ms: the median of the rounds, with an interval of the same kind.
 - of peak: products and sums of the matrix products, per second and thread, over what one core

@@ -67,7 +67,7 @@ def _start(
     with tempfile.TemporaryDirectory() as empty:
         place = empty if cache == "cold" else kept
         process = Process(
-            name, workload, threads=0, start=str(Path(kept) / f"{workload}.npz"), turns=False,
+            name, workload, threads=0, start=str(Path(kept) / f"{workload}.npz"),
             CHAINRULE_CACHE=place,
         )  # fmt: skip
         try:

@@ -36,13 +36,12 @@ class Process:
         keys: Sequence[str] = ("training",),
         threads: int = 1,
         start: str | None = None,
-        turns: bool = True,
         **environment: str,
     ) -> None:
         """Start it. ``threads=0`` leaves the number to the library."""
         order = {
             "candidate": candidate, "workload": workload, "kind": kind, "keys": keys,
-            "threads": threads, "start": start, "turns": turns,
+            "threads": threads, "start": start,
         }  # fmt: skip
         limits = {"OMP_NUM_THREADS": str(threads)} if threads else {}
         path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -57,7 +56,6 @@ class Process:
             text=True,
             encoding="utf-8",
         )
-        self._turns = turns
         self.first: dict[str, list[float]] = {}
         self.flops = 0.0
         self.started = 0.0
@@ -74,8 +72,6 @@ class Process:
             self.end()
             raise CandidateError(found["error"])
         self.first, self.flops = found.get("first", {}), found.get("flops", 0.0)
-        if self._turns:
-            self._answer()
 
     def turn(self, key: str) -> tuple[float, float]:
         """Seconds per step, and seconds of processor time per second."""

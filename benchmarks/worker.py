@@ -34,17 +34,17 @@ def serve() -> None:
     except Exception as error:
         answer(error=f"{type(error).__name__}: {error}".splitlines()[0])
         return
-    counts = {key: _count(step) for key, step in steps.items()} if order["turns"] else {}
-    if order["turns"]:
-        if order["threads"]:
-            from candidates import keep_on
+    if order["threads"]:
+        from candidates import keep_on
 
-            keep_on(order["threads"])
-        answer(counts=counts)
+        keep_on(order["threads"])
+    counts: dict[str, int] = {}
     for line in sys.stdin:
         key = json.loads(line)
         if key is None:
             break
+        if key not in counts:  # now no other candidate is busy
+            counts[key] = _count(steps[key])
         answer(**_turn(steps[key], counts[key]))
     answer(memory=peak_memory())
 
@@ -107,8 +107,11 @@ def _count(step: Any) -> int:
 
 
 def _turn(step: Any, count: int) -> dict[str, float]:
-    """Seconds per step and processor time per second; the first steps wake the threads up."""
-    for _ in range(count // 4):
+    """Seconds per step and processor time per second, of steps that follow upon each other.
+
+    The first do not count: they wake the threads up, and find other candidates' data in the caches.
+    """
+    for _ in range(max(1, count // 4)):
         step()
     cpu, start = time.process_time(), time.perf_counter()
     for _ in range(count):
