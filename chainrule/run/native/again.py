@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule.core.graph import Node
+from chainrule.run.native.winners import SPREAD, sees_windows
 
 if TYPE_CHECKING:
     from chainrule.run.native.fuse import Fusion, Group
@@ -23,14 +24,17 @@ _CHEAP = frozenset(
     ("add", "sub", "mul", "neg", "where", "maximum", "minimum", "equal", "not_equal", "less",
      "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_not")
 )  # fmt: skip
-_AGAIN = 8
+_AGAIN = 9
 
 
 @dataclass(frozen=True)
 class _Chain:
-    """Cheap ops from one tensor in memory to the last of the nodes."""
+    """Cheap ops from one tensor in memory, and what is smaller, to the last of the nodes.
 
-    source: Node
+    None: from what stands once per window, and smaller things alone.
+    """
+
+    source: Node | None
     nodes: tuple[Node, ...]
 
 
@@ -65,21 +69,26 @@ def _chain_to(node: Node, fusion: Fusion, chains: Mapping[Node, _Chain]) -> _Cha
     """How the node follows from one tensor in memory, if it does."""
     if node.op.name not in _CHEAP:
         return None
-    sources: set[Node] = set()
+    sources: set[Node | None] = set()
     nodes: dict[Node, None] = {}
     for child in node.inputs:
         base = fusion.base(child)
-        if base.size < node.size:  # a number, or one per row
+        if base.size < node.size:  # a number, or one per row or window
+            if child.op.name in SPREAD:
+                sources.add(None)
             continue
         if child is not base or child.shape != node.shape:
             return None
         known = chains.get(child) or _Chain(child, ())
         sources.add(known.source)
         nodes |= dict.fromkeys(known.nodes)
-    if len(sources) != 1 or len(nodes) >= _AGAIN:
+    full = sources - {None}
+    if not sources or len(full) > 1 or len(nodes) >= _AGAIN:
         return None
-    (source,) = sources
-    if source in fusion.reads or not (fusion.is_leaf(source) or source in fusion.stored):
+    source = next(iter(full), None)
+    if source is not None and (
+        source in fusion.reads or not (fusion.is_leaf(source) or source in fusion.stored)
+    ):
         return None
     return _Chain(source, (*nodes, node))
 
@@ -91,7 +100,9 @@ def _takes(fusion: Fusion, group: Group, chain: _Chain, nodes: Sequence[Node]) -
         return False
     if group.split is not None and not fusion.fits_waiting(group, nodes):
         return False
-    if group.product is not None and node in map(fusion.base, group.product.inputs):
+    if group.product is not None and (
+        node in map(fusion.base, group.product.inputs) or any(map(sees_windows, nodes))
+    ):
         return False
     if not all(_suits_rows(child, group) for each in chain.nodes for child in each.inputs):
         return False

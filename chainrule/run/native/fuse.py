@@ -19,8 +19,9 @@ from chainrule.core.graph import Graph, Node, Shape, TensorType
 from chainrule.run.native.again import LONGEST, compute_again
 from chainrule.run.native.kernels.rows import WAITING_COLS, WAITING_VALUES
 from chainrule.run.native.parts import ROW_PART
+from chainrule.run.native.winners import SPREAD, sees_windows
 
-VIEWS = ("reshape", "permute", "broadcast_to", "slice", "flip")
+VIEWS = ("reshape", "permute", "broadcast_to", "slice", "flip", *SPREAD)
 PRODUCTS = ("matmul", "convolution")
 LEAVES = ("input", "read", "constant", "iota")
 
@@ -235,6 +236,8 @@ class Fusion:
         """Add the node to a group that uses it, if it fits in."""
         if len(group.nodes) >= LONGEST or any(use.user is group.product for use in uses):
             return False
+        if group.product is not None and sees_windows(node):
+            return False
         split = group.split
         if node.op.name in PRODUCTS:
             return self._becomes_product(node, uses, group)
@@ -267,6 +270,8 @@ class Fusion:
 
     def _becomes_product(self, node: Node, uses: list[Use], group: Group) -> bool:
         if group.product is not None or group.split is not None or node.shape != group.shape:
+            return False
+        if any(map(sees_windows, group.nodes)):
             return False
         if node in self._results_of(uses) or self._width(node, group) > _FEW:
             return False

@@ -32,7 +32,8 @@ from chainrule.run.native.tandem import same_tiles, sliced, sliced_rows
 from chainrule.run.native.target import Target
 from chainrule.run.native.task import Entry, task
 from chainrule.run.native.turns import interleaving, take_turns
-from chainrule.run.native.views import Buffer, View, contiguous, merged
+from chainrule.run.native.views import Buffer, View, at_windows, contiguous, merged
+from chainrule.run.native.winners import SPREAD
 
 # Entries of a tile of an elementwise chain.
 TILE = 8192
@@ -135,6 +136,8 @@ class Lowering:
             return self.constant(np.asarray(attrs["value"], node.dtype))
         if name == "iota":
             return self.constant(np.arange(attrs["length"], dtype=node.dtype))
+        if name in SPREAD:
+            return at_windows(self.packed(node.inputs[0]), attrs["kernel"], node.dtype)
         x = self.view(node.inputs[0])
         if name == "permute":
             return x.permute(attrs["dims"])
@@ -256,8 +259,8 @@ class Lowering:
             fold_rows(self, program, views, shape, split)
             return
         operands = tuple(
-            Operand(operand.dtype, _column(each, width))
-            for operand, each in zip(program.operands, cols, strict=True)
+            Operand(operand.dtype, _column(each, width), view.windows)
+            for operand, each, view in zip(program.operands, cols, views, strict=True)
         )
         count = math.prod(outer)
         short = width < self.target.lanes
@@ -269,9 +272,11 @@ class Lowering:
             tile_cols = TILE
         across = -(-width // tile_cols) if width else 1
         numbers = [count, width, tile_rows, tile_cols, across, *outer[1:]]
-        for operand, along, column in zip(operands, rows, cols, strict=True):
+        for operand, view, along, column in zip(operands, views, rows, cols, strict=True):
             numbers += along or (0,)
-            if operand.column == FAR:
+            if operand.windows:
+                numbers.append(view.offset)
+            elif operand.column == FAR:
                 numbers += column
         self._append(program, views, ("rows", spec), numbers, -(-count // tile_rows) * across)
 
@@ -297,7 +302,7 @@ class Lowering:
         numbers: list[int], tiles: int,
     ) -> None:  # fmt: skip
         written = {operand for _, operand in program.stores}
-        made = task(spec, views, [], numbers, tiles)
+        made = task(spec, [view.stored for view in views], [], numbers, tiles)
         made.writes = [views[i].buffer for i in sorted(written)]
         made.reads = [view.buffer for i, view in enumerate(views) if i not in written]
         self.tasks.append(sliced_rows(made, views, program.has_reductions))

@@ -43,9 +43,14 @@ from chainrule.run.native.task import Entry, Loop, Task, entries, keep, link, pl
 from chainrule.run.native.team import team
 from chainrule.run.native.views import Buffer, View, contiguous
 from chainrule.run.native.whole import summed
+from chainrule.run.native.winners import side_by_side
 
 # Entries computed, products counted as such: with fewer the helpers cost more than they do.
 _SHARED = 2_000_000
+# What makes a graph of primitives one that lowers well, in order.
+_REWRITES = (
+    planed, side_by_side, dense, by_rows, summed, attended, joined, flattened, simplify,
+)  # fmt: skip
 # Versions that no variable has: the prologue has not run.
 _UNKNOWN = [-1]
 
@@ -68,7 +73,7 @@ class Plan:
         opened = simplify(expand(graph))
         if not graph.writes:
             opened = folded(opened)
-        for rewrite in (planed, dense, by_rows, summed, attended, joined, flattened, simplify):
+        for rewrite in _REWRITES:
             opened = rewrite(opened)
         _check_types(opened)
         self._lay_out(opened, fused)

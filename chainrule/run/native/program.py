@@ -13,6 +13,7 @@ from typing import NamedTuple
 from chainrule.run.native import elementwise
 from chainrule.run.native.elementwise import ELEMENT, IN_MEMORY
 from chainrule.run.native.ir import Function, Value, vector
+from chainrule.run.native.views import Windows
 
 # Column strides, as far as a kernel is made for them.
 SAME, NEXT, FAR = 0, 1, 2
@@ -38,10 +39,17 @@ class Step(NamedTuple):
 
 
 class Operand(NamedTuple):
-    """A tensor that is loaded or stored: its element type, and how it moves along a row."""
+    """A tensor that is loaded or stored.
+
+    Attributes:
+        dtype: element type.
+        column: how it moves along a row.
+        windows: of a tensor with one entry per window, that is seen at all places.
+    """
 
     dtype: str
     column: int
+    windows: Windows | None = None
 
 
 class Program(NamedTuple):
@@ -125,6 +133,23 @@ class Lanes:
         else:
             loaded = base.load(vector(self.lanes, element), at)
         return loaded.compare("ne", 0) if dtype == "bool" else loaded
+
+    def load_at_windows(self, base: Value, dtype: str, windows: Windows, place: Value) -> Value:
+        """What the windows of the places from ``place`` on have; they are in one row of a plane.
+
+        Of "bool" a window has the number of the place for which it is true.
+        """
+        fn, (height, width, length) = self.fn, windows
+        row = place // length
+        band = row // height
+        first = band * (length // width) + (place - row * length) // width
+        some = base.load(vector(self.lanes // width, IN_MEMORY[dtype]), first)
+        each = fn.shuffle(some, some, [lane // width for lane in range(self.lanes)])
+        if dtype != "bool":
+            return each
+        corner = ((row - band * height) * width).convert("trunc", "i8")
+        here = fn.vector_of([lane % width for lane in range(self.lanes)], "i8")
+        return each.compare("eq", fn.splat(corner, self.lanes) + here)
 
     def _gathered(self, base: Value, element: str, at: Value, stride: Value) -> Value:
         fn = self.fn

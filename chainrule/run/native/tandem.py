@@ -16,7 +16,7 @@ from typing import TypeGuard
 
 from chainrule.run.native.kernels.calling import MOST_SLOTS, SLICES_BYTES
 from chainrule.run.native.task import Entry, Loop, Own, Part, Slices, Task, free_place, rounded
-from chainrule.run.native.views import Buffer, View, row_major
+from chainrule.run.native.views import Buffer, View, Windowed, row_major
 
 # What passes from task to task is worth it from so many bytes on; smaller tensors stay in the
 # cache as they are.
@@ -35,8 +35,20 @@ def extent(view: View) -> int:
     """
     if not view.size:
         return 1
+    if isinstance(view, Windowed):
+        return math.gcd(_cuts(view, view.size), extent(_bands(view)))
+    return _cuts(view, view.buffer.nbytes // view.dtype.itemsize)
+
+
+def _bands(view: Windowed) -> View:
+    """Its entries as they are; they may be cut between rows of windows, but not within them."""
+    *outer, columns = view.pooled.shape
+    return replace(view.pooled, shape=(math.prod(outer), columns), strides=(columns, 0))
+
+
+def _cuts(view: View, total: int) -> int:
+    """As :func:`extent`, of a tensor of so many entries."""
     axes = [(n, step) for n, step in zip(view.shape, view.strides, strict=True) if n != 1]
-    total = view.buffer.nbytes // view.dtype.itemsize
     for lead in range(len(axes), 0, -1):
         lengths = tuple(n for n, _ in axes[:lead])
         size, rest = divmod(total, math.prod(lengths))  # entries of a slice

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from chainrule.core.dtype import DType
 from chainrule.core.graph import Shape, TensorType
@@ -36,6 +37,16 @@ class View:
     shape: Shape
     strides: Shape
     offset: int = 0
+
+    @property
+    def windows(self) -> Windows | None:
+        """Where an entry stands for a window, see :class:`Windowed`."""
+        return None
+
+    @property
+    def stored(self) -> View:
+        """The tensor as it is in memory."""
+        return self
 
     @property
     def size(self) -> int:
@@ -93,6 +104,50 @@ class View:
             if n != wanted:
                 old.append((n // wanted, stride * wanted))
         return replace(self, shape=shape, strides=tuple(reversed(strides)))
+
+
+class Windows(NamedTuple):
+    """Windows that fill planes side by side: height, width, and the length of a plane's rows."""
+
+    height: int
+    width: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Windowed(View):
+    """A tensor with one entry per window, seen as if each stood at all places of its window.
+
+    Offset and strides count places. Of the dtype "bool", the entry of a window is the number of the
+    one place of it that is true.
+
+    Attributes:
+        pooled: the tensor as it is, in row-major order.
+        kernel: height and width of a window.
+        length: of a plane's rows.
+    """
+
+    pooled: View = field(kw_only=True)
+    kernel: Shape = field(kw_only=True)
+    length: int = field(kw_only=True)
+
+    @property
+    def windows(self) -> Windows:
+        return Windows(self.kernel[0], self.kernel[1], self.length)
+
+    @property
+    def stored(self) -> View:
+        return self.pooled
+
+
+def at_windows(pooled: View, kernel: Shape, dtype: DType) -> Windowed:
+    """A tensor with one entry per window, seen at all places."""
+    *lead, high, wide = pooled.shape
+    shape = (*lead, high * kernel[0], wide * kernel[1])
+    return Windowed(
+        pooled.buffer, dtype, shape, row_major(shape),
+        pooled=pooled, kernel=kernel, length=shape[-1],
+    )  # fmt: skip
 
 
 def row_major(shape: Shape) -> Shape:

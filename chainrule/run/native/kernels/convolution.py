@@ -442,7 +442,7 @@ class _Following:
     def _load(self, index: int, lanes: Lanes, pixel: Value) -> Value:
         operand = self.program.steps[index].fact
         assert isinstance(operand, int)
-        dtype, column = self.program.operands[operand]
+        dtype, column, _ = self.program.operands[operand]
         return lanes.load(self.starts[operand], dtype, column, pixel, self.alongs[operand])
 
 

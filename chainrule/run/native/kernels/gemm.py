@@ -414,7 +414,7 @@ class Following:
     def _load(self, starts: list[Value], index: int, lanes: Lanes, at: Value) -> Value:
         operand = self.program.steps[index].fact
         assert isinstance(operand, int)
-        dtype, column = self.program.operands[operand]
+        dtype, column, _ = self.program.operands[operand]
         return lanes.load(starts[operand], dtype, column, at, self.col_strides[operand])
 
     def _vector(

@@ -92,7 +92,8 @@ def waiting_values(program: Program) -> int:
 
 def rows(module: Module, name: str, spec: RowsSpec) -> None:
     """Arguments: operands; rows, cols, rows and cols of a tile, tiles across; the lengths of the
-    rows' axes but the first; for each operand its strides along those axes, and along a row if FAR.
+    rows' axes but the first; for each operand its strides along those axes, and along a row if FAR,
+    or of what is seen at windows the first place.
     """
     call = Call(module, name)
     program, fn = spec.program, call.fn
@@ -103,7 +104,7 @@ def rows(module: Module, name: str, spec: RowsSpec) -> None:
     steps: list[Value | None] = []
     for operand in program.operands:
         strides.append([call.number() for _ in range(spec.axes)])
-        steps.append(call.number() if operand.column == FAR else None)
+        steps.append(call.number() if operand.column == FAR or operand.windows else None)
     block = call.tile // across_tiles
     first = block * tile_rows
     left = (call.tile - block * across_tiles) * tile_cols
@@ -111,13 +112,18 @@ def rows(module: Module, name: str, spec: RowsSpec) -> None:
 
     def row(index: Value) -> None:
         at = unraveled(index, lengths) if spec.axes else []
-        starts = []
-        for base, operand, along in zip(bases, program.operands, strides, strict=True):
-            place = base
-            for i, stride in zip(at, along, strict=True):
-                place = place.at(i * stride, IN_MEMORY[operand.dtype])
-            starts.append(place)
-        _Row(fn, spec, starts, steps, left, right, call.scratch).write()
+        starts, places = [], list(steps)
+        for number, operand in enumerate(program.operands):
+            start, place = bases[number], steps[number]
+            for i, stride in zip(at, strides[number], strict=True):
+                if operand.windows:
+                    assert place is not None
+                    place = place + i * stride
+                else:
+                    start = start.at(i * stride, IN_MEMORY[operand.dtype])
+            starts.append(start)
+            places[number] = place
+        _Row(fn, spec, starts, places, left, right, call.scratch).write()
 
     fn.loop(first, fn.minimum(first + tile_rows, count), 1, (), row)
     fn.ret()
@@ -160,7 +166,11 @@ class _Row:
     def _load(self, index: int, lanes: Lanes, at: Value) -> Value:
         operand = self.program.steps[index].fact
         assert isinstance(operand, int)
-        dtype, column = self.program.operands[operand]
+        dtype, column, windows = self.program.operands[operand]
+        if windows:
+            place = self.strides[operand]
+            assert place is not None
+            return lanes.load_at_windows(self.starts[operand], dtype, windows, place + at)
         return lanes.load(self.starts[operand], dtype, column, at, self.strides[operand])
 
     # ------------------------------------------------------------------ one pass

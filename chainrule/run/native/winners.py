@@ -1,0 +1,130 @@
+"""Max pooling whose windows stand side by side: which entry of a window won, instead of where.
+
+Such windows fill the plane. So the gradient of max pooling is no scatter: each place of the plane
+looks at the one window it is in, and has that window's cotangent if it won it, else 0. What looks
+is an op on single entries, and joins the chain that follows; the gradient need not stand in memory.
+
+    dx[r, c] = dy[r // h, c // w]  if  winner[r // h, c // w] = (r % h) w + c % w,  else 0
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from chainrule.core.dtype import bool_, float32, uint8
+from chainrule.core.graph import Graph, Node, Shape, TensorType, derived_from
+from chainrule.core.op import Notation, Op, pick
+from chainrule.core.ops.arithmetic import where
+from chainrule.core.ops.shape import reshape
+from chainrule.run.native.target import host
+
+# A byte counts the entries of a window.
+_MOST = 256
+
+
+def _max_type(x: TensorType, *, kernel: Shape, **_: Shape) -> tuple[TensorType, TensorType]:
+    shape = (*x.shape[:2], *(n // k for n, k in zip(x.shape[2:], kernel, strict=True)))
+    return TensorType(shape, x.dtype), TensorType(shape, uint8)
+
+
+def _dense_type(x: TensorType, *, kernel: Shape) -> TensorType:
+    shape = (*x.shape[:2], *(n * k for n, k in zip(x.shape[2:], kernel, strict=True)))
+    return TensorType(shape, bool_ if x.dtype == uint8 else x.dtype)
+
+
+# Of every window the largest entry, and which one that is.
+WINDOW_MAX = Op("window_max", _max_type, None, None, Notation.call("window_max"))
+# At every place of the plane: the number of its window, and whether the place won the window.
+AT_WINDOWS = Op("at_windows", _dense_type, None, None, Notation.call("at_windows"))
+WON = Op("won", _dense_type, None, None, Notation.call("won"))
+SPREAD = (AT_WINDOWS.name, WON.name)
+
+
+def sees_windows(node: Node) -> bool:
+    """Whether it reads what stands once per window; chains alone can do that."""
+    return any(child.op.name in SPREAD for child in node.inputs)
+
+
+def side_by_side(graph: Graph) -> Graph:
+    """The graph with such pooling, where nobody asks for places but its own gradient."""
+    users: dict[Node, list[Node]] = {node: [node] for node in graph.results}  # somebody outside
+    for node in graph.nodes:
+        for child in node.inputs:
+            users.setdefault(child, []).append(node)
+    pools = {node for node in graph.nodes if _has_windows(node) and _is_private(node, users)}
+    if not pools:
+        return graph
+    done: dict[Node, Node] = {node: node for node in graph.inputs}
+    for node in graph.nodes:
+        if node in done:
+            continue
+        inputs = tuple(done[child] for child in node.inputs)
+        with derived_from(node):
+            if node in pools:
+                done[node] = WINDOW_MAX(*inputs, **node.attrs)
+            elif node.op.name == "pick" and node.inputs[0] in pools:
+                done[node] = pick(inputs[0], node.attrs["index"])
+            elif node.op.name == "gather_add" and _pool_of(node.inputs[1]) in pools:
+                done[node] = _gradient(node, inputs[0], done)
+            else:
+                same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+                done[node] = node if same else node.with_inputs(inputs)
+    outputs = [done[node] for node in graph.outputs]
+    return Graph(graph.inputs, outputs, {v: done[node] for v, node in graph.writes.items()})
+
+
+def _has_windows(node: Node) -> bool:
+    """Whether it is a max pooling whose windows fill planes, rows being whole vectors."""
+    if node.op.name != "max_pool" or node.inputs[0].ndim != 4 or node.inputs[0].dtype != float32:
+        return False
+    kernel, lanes = node.attrs["kernel"], host().lanes
+    *_, height, width = node.inputs[0].shape
+    return (
+        kernel == node.attrs["stride"]
+        and math.prod(kernel) <= _MOST
+        and kernel[1] <= 2
+        and not any((*node.attrs["low"], *node.attrs["high"]))
+        and set(node.attrs["dilation"]) == {1}
+        and height % kernel[0] == width % kernel[1] == width % lanes == 0
+        and node.inputs[0].size > 0
+    )
+
+
+def _pool_of(index: Node) -> Node | None:
+    """The pooling whose places these are."""
+    while index.op.name == "reshape":
+        (index,) = index.inputs
+    is_place = index.op.name == "pick" and index.attrs["index"] == 1
+    return index.inputs[0] if is_place else None
+
+
+def _is_private(pool: Node, users: Mapping[Node, Sequence[Node]]) -> bool:
+    """Whether its places are read by its own gradients alone."""
+    (x,) = pool.inputs
+    plane = (*x.shape[:2], math.prod(x.shape[2:]))
+
+    def is_read_by_gradients(place: Node) -> bool:
+        return all(
+            is_read_by_gradients(user)
+            if user.op.name == "reshape" and user is not place
+            else user.op.name == "gather_add"
+            and user.inputs[1] is place
+            and user.attrs["dim"] == 2
+            and user.shape == plane
+            and place.shape[:2] == plane[:2]
+            for user in users.get(place, ())
+        )
+
+    picks = [user for user in users.get(pool, ()) if user.op.name == "pick"]
+    return all(each.attrs["index"] == 0 or is_read_by_gradients(each) for each in picks)
+
+
+def _gradient(node: Node, g: Node, done: Mapping[Node, Node]) -> Node:
+    """The cotangents of the windows, at the places that won."""
+    pool = _pool_of(node.inputs[1])
+    assert pool is not None
+    kernel: Shape = pool.attrs["kernel"]
+    winners = pick(done[pool], 1)
+    dense = AT_WINDOWS(reshape(g, winners.shape), kernel=kernel)
+    return reshape(where(WON(winners, kernel=kernel), dense, 0.0), node.shape)

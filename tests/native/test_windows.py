@@ -1,0 +1,121 @@
+"""Max pooling whose windows fill the plane: its gradient is part of the chains that follow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from forced import TARGETS, forced, runs_here
+
+from chainrule.core.grad import gradients
+from chainrule.core.graph import Array, Graph, Node, Shape, TensorType
+from chainrule.core.op import input
+from chainrule.core.ops import pooling
+from chainrule.core.ops.arithmetic import where
+from chainrule.core.ops.convolution import convolution
+from chainrule.core.ops.reduction import sum
+from chainrule.core.ops.shape import reshape
+from chainrule.run import interpreter
+from chainrule.run.native.plan import Plan
+from chainrule.run.native.winners import side_by_side
+
+RNG = np.random.default_rng(0)
+
+
+def given_by(*shapes: Shape) -> tuple[list[Node], list[Array]]:
+    """Inputs with many ties."""
+    arrays = [np.round(RNG.standard_normal(shape) * 4).astype(np.float32) / 4 for shape in shapes]
+    nodes = [input(TensorType(a.shape, a.dtype), f"x{i}") for i, a in enumerate(arrays)]
+    return nodes, arrays
+
+
+def normalised(y: Node, scale: Node) -> Node:
+    """As by batch normalisation, and a leaky ReLU."""
+    mean = sum(y, (0, 2, 3), keepdim=True) / (y.size / y.shape[1])
+    apart = y - mean
+    z = apart * reshape(scale, (1, -1, 1, 1))
+    return where(z > 0.0, z, z * 0.1)
+
+
+def block(shape: Shape, kernel: Shape) -> tuple[Graph, list[Array]]:
+    """A normalisation, max pooling, a convolution, and all gradients."""
+    nodes, arrays = given_by(shape, shape[1:2], (4, shape[1], 1, 1))
+    y, _ = pooling.max_pool(normalised(nodes[0], nodes[1]), kernel, rank=2)
+    z = convolution(y, nodes[2])
+    loss = sum(z * z)
+    return Graph(nodes, [y, loss, *gradients([loss], nodes)]), arrays
+
+
+def pooled(graph: Graph) -> int:
+    return [node.op.name for node in side_by_side(graph).nodes].count("window_max")
+
+
+SHAPES: list[tuple[Shape, Shape]] = [
+    ((2, 3, 16, 16), (2, 2)),
+    ((3, 2, 8, 48), (2, 2)),
+    ((2, 2, 6, 32), (3, 1)),
+    ((2, 3, 5, 32), (1, 2)),
+    ((1, 2, 144, 128), (2, 2)),  # a plane is summed in parts
+    ((8, 16, 64, 64), (2, 2)),  # in tandem
+]
+
+
+@pytest.mark.parametrize(("shape", "kernel"), SHAPES)
+def test_a_block_of_a_network(shape: Shape, kernel: Shape) -> None:
+    graph, arrays = block(shape, kernel)
+    assert pooled(graph) == 1
+    found, apart = Plan(graph)(arrays, []), Plan(graph, fused=False)(arrays, [])
+    expected = interpreter.prepare(graph)(arrays, [])
+    for a, b, c in zip(found, apart, expected, strict=True):
+        np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))
+        np.testing.assert_allclose(a, c, rtol=1e-4, atol=1e-5 * np.abs(c).max())
+
+
+@pytest.mark.parametrize("name", ["avx2", "sse2"])
+def test_with_shorter_vectors(name: str) -> None:
+    if not runs_here(TARGETS[name]):
+        pytest.skip("another processor")
+    with forced(TARGETS[name]):
+        test_a_block_of_a_network((2, 3, 10, 24), (2, 2))
+
+
+def test_the_gradient_does_not_stand_in_memory() -> None:
+    graph, _ = block((8, 16, 64, 64), (2, 2))
+    plan, apart = Plan(graph), Plan(graph, fused=False)
+    assert plan.memory < apart.memory / 2
+
+
+def test_places_that_somebody_asks_for() -> None:
+    (x,), arrays = given_by((2, 3, 16, 16))
+    y, place = pooling.max_pool(x, 2, rank=2)
+    (dx,) = gradients([sum(y * y)], [x])
+    graph = Graph([x], [y, place, dx])
+    assert pooled(graph) == 0
+    for a, b in zip(Plan(graph)(arrays, []), interpreter.prepare(graph)(arrays, []), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_joins_a_product_is_dense() -> None:
+    """The gradient of pooling added to a convolution's result, whose kernel sees no windows."""
+    nodes, arrays = given_by((2, 3, 16, 16), (3, 3, 1, 1), (2, 3, 8, 8))
+    x, w, g = nodes
+    y, _ = pooling.max_pool(x, 2, rank=2)
+    (dx,) = gradients([sum(y * g)], [x])
+    graph = Graph(nodes, [convolution(x, w) + dx])
+    found, apart = Plan(graph)(arrays, []), Plan(graph, fused=False)(arrays, [])
+    np.testing.assert_array_equal(found[0].view(np.uint32), apart[0].view(np.uint32))
+    np.testing.assert_allclose(
+        found[0], interpreter.prepare(graph)(arrays, [])[0], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_stretched_neighbours() -> None:
+    """Beside numbers per row or per column of a plane, and summed along both."""
+    nodes, arrays = given_by((2, 3, 8, 32), (1, 1, 8, 1), (1, 1, 1, 32), (2, 3, 4, 16))
+    x, rows, columns, g = nodes
+    y, _ = pooling.max_pool(x, 2, rank=2)
+    (dx,) = gradients([sum(y * g)], [x])
+    graph = Graph(nodes, [sum(dx * rows, (2, 3)), sum(dx * columns, (2, 3)), dx * rows * columns])
+    found, apart = Plan(graph)(arrays, []), Plan(graph, fused=False)(arrays, [])
+    for a, b, c in zip(found, apart, interpreter.prepare(graph)(arrays, []), strict=True):
+        np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))
+        np.testing.assert_allclose(a, c, rtol=1e-5, atol=1e-5)
