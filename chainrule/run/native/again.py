@@ -24,7 +24,7 @@ _CHEAP = frozenset(
     ("add", "sub", "mul", "neg", "where", "maximum", "minimum", "equal", "not_equal", "less",
      "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_not")
 )  # fmt: skip
-_AGAIN = 9
+_AGAIN = 8
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def _chain_to(node: Node, fusion: Fusion, chains: Mapping[Node, _Chain]) -> _Cha
         sources.add(known.source)
         nodes |= dict.fromkeys(known.nodes)
     full = sources - {None}
-    if not sources or len(full) > 1 or len(nodes) >= _AGAIN:
+    costs = sum(not sees_windows(each) for each in nodes)  # that comes close to a load
+    if not sources or len(full) > 1 or costs >= _AGAIN:
         return None
     source = next(iter(full), None)
     if source is not None and (
