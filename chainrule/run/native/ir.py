@@ -184,6 +184,7 @@ class Function:
         self._block = "entry"
         listed = ", ".join(f"{type} %{arg}" for type, arg in args)
         link, tail = ("internal ", " noinline") if internal else ("", "")
+        tail += f' "tune-cpu"="{module.tune}"' if module.tune else ""
         self._head = f"define {link}{returns} @{name}({listed}) nounwind{tail} {{\nentry:"
         self.args = [Value(self, type.split(" ")[0], f"%{arg}") for type, arg in args]
         module.functions.append(self)
@@ -372,10 +373,10 @@ class Function:
 
 
 class Module:
-    """Functions that become one object file."""
+    """Functions that become one object file; what it is told is in ``Target``."""
 
-    def __init__(self, has_fma: bool, has_rounding: bool) -> None:
-        self.has_fma, self.has_rounding = has_fma, has_rounding
+    def __init__(self, has_fma: bool, has_rounding: bool, tune: str = "") -> None:
+        self.has_fma, self.has_rounding, self.tune = has_fma, has_rounding, tune
         self.functions: list[Function] = []
         self.globals: list[str] = []
         self._declared: set[str] = set()

@@ -76,7 +76,7 @@ def key_of(spec: Spec, target: Target) -> str:
 
 def text_of(spec: Spec, name: str, target: Target) -> str:
     """The LLVM text of a kernel."""
-    module = Module(target.has_fma, target.has_rounding)
+    module = Module(target.has_fma, target.has_rounding, target.tune)
     emitters()[spec[0]](module, name, spec[1])
     return module.text()
 

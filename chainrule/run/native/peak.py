@@ -22,7 +22,7 @@ def peak_loop() -> tuple[Callable[[], None], float]:
     import llvmlite.binding as llvm
 
     target = host()
-    module = Module(target.has_fma, target.has_rounding)
+    module = Module(target.has_fma, target.has_rounding, target.tune)
     fn = Function(module, "peak", [("i64", "count"), ("ptr", "out")])
     count, out = fn.args
     type = vector(target.lanes, "float")

@@ -33,6 +33,15 @@ class Target:
     blocks: tuple[int, ...]
 
     @property
+    def tune(self) -> str:
+        """The processor whose latencies order the instructions; "" for ``cpu`` itself.
+
+        With AVX-512, those of Intel's make LLVM read so far ahead that sums of a block go to the
+        stack; Zen 4's do not.
+        """
+        return "znver4" if self.lanes == 16 else ""
+
+    @property
     def window_blocks(self) -> tuple[int, ...]:
         """As ``blocks``, for convolutions: of 32 registers, NEON's code generator needs more."""
         return (7, *self.blocks[1:]) if self.panel == 3 else self.blocks

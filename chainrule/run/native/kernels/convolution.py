@@ -326,22 +326,16 @@ def _pixels(fn: Function, spec: ConvolutionSpec, places: list[Value]) -> Value:
     """A vector of pixels of the copy."""
     if spec.pixels != "runs":
         return places[0].load(vector(spec.lanes, "float"))
-    width = spec.run
-    if len(places) == 2:  # the second half is read over what is too much in the first
-        first, second = places
-        low = first.load(vector(spec.lanes, "float"))
-        high = fn.vector_of(range(spec.lanes), "i32").compare("sge", width)
-        return fn.masked_load(second.at(-width), low.type, high, low)
-    parts = [
-        places[0].load(vector(width, "float"), run * spec.slab.width)
-        for run in range(spec.lanes // width)
-    ]
-    while len(parts) > 1:
-        parts = [
-            fn.shuffle(a, b, range(2 * width)) for a, b in zip(parts[::2], parts[1::2], strict=True)
-        ]
-        width *= 2
-    return parts[0]
+    if len(places) == 1:  # the rows of the vector lie one pitch apart
+        places = [places[0].at(run * spec.slab.width) for run in range(spec.lanes // spec.run)]
+    numbers = fn.vector_of(range(spec.lanes), "i32")
+    found = places[0].load(vector(spec.lanes, "float"))
+    # Each run is read over what is too much in those before it.
+    for number, place in enumerate(places[1:], 1):
+        start = number * spec.run
+        rest = numbers.compare("sge", start)
+        found = fn.masked_load(place.at(-start), found.type, rest, found)
+    return found
 
 
 def _table(module: Module, taps: list[int]) -> str:
