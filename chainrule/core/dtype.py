@@ -90,15 +90,6 @@ def is_float(dtype: DType) -> bool:
     return dtype.kind == "f"
 
 
-def natural_dtype(array: np.ndarray[Any, DType]) -> DType:
-    """The type of data that comes without one: int64 and bool stay, floats take the default."""
-    if array.dtype == bool_:
-        return bool_
-    if array.dtype.kind in "iu":
-        return DTYPES.get(array.dtype.name, int64)
-    return _default
-
-
 def promote(op: str, left: DType, right: DType) -> DType:
     """The common type of two tensors."""
     if left == right:

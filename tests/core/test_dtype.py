@@ -109,22 +109,9 @@ def test_names() -> None:
 
 def test_default_dtype() -> None:
     types.set_default_dtype("float64")
-    assert types.natural_dtype(np.zeros(1, np.float32)) == types.float64
     with pytest.raises(OptionError, match="float32 or float64"):
         types.set_default_dtype("int64")
     assert types.default_dtype() == types.float64
-
-
-def test_natural_types_of_data() -> None:
-    for array, expected in [
-        (np.zeros(1), types.float32),
-        (np.zeros(1, np.float16), types.float32),
-        (np.zeros(1, np.int64), types.int64),
-        (np.zeros(1, np.int16), types.int64),
-        (np.zeros(1, np.uint8), types.uint8),
-        (np.zeros(1, bool), types.bool_),
-    ]:
-        assert types.natural_dtype(array) == expected
 
 
 TRUTH = np.array([True, True, False])
