@@ -315,6 +315,12 @@ class Function:
         args = f"{value.type} {value}, ptr align {align} {address}, {mask.type} {mask}"
         self.do(f"call void @{name}({args})")
 
+    def prefetch(self, address: Value, writes: bool = False) -> None:
+        """Bring a line of memory into the first cache, before it is read or written."""
+        self.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
+        kind = f"i32 {int(writes)}, i32 3, i32 1"
+        self.do(f"call void @llvm.prefetch.p0(ptr {address}, {kind})")
+
     # ------------------------------------------------------------------ control
 
     def loop(

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _SLICE_ROWS = 112
 # A product is cut into at least so many tiles, if it has the rows for it.
 _TILES = 4
-# From this distance between the rows of a turned A on, packing costs less than it saves.
-_FAR_APART = 256
+# A turned A is packed from this distance between its rows on, if so many panels read it.
+_FAR_APART, _READ_OFTEN = 256, 16
 # From so many blocks of rows on, B is packed once for all of them.
 _OFTEN = 4
 # From so many bytes on, a matrix may not stay in the cache from lap to lap of a loop.
@@ -77,7 +77,7 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     if often and not any(b.view.strides[:-2]):
         b = _in_panels(lowering, b)
     is_row = batch * m == 1 and b.order == "packed" and a.order == "rows"
-    if panels > 1 and _is_far(a) and not is_row:
+    if _is_far(a, panels) and not is_row:
         a = _packed(lowering, a)
     tensors = [a.view, b.view, *views]
     lengths, along = merged(tuple(batch_shape), [view.strides[:-2] for view in tensors])
@@ -167,10 +167,11 @@ def _layout(view: View) -> _Matrix | None:
     return None
 
 
-def _is_far(a: _Matrix) -> bool:
+def _is_far(a: _Matrix, panels: int) -> bool:
+    """Whether packing costs less than it saves."""
     if a.order == "columns":
-        return a.step >= _FAR_APART
-    return a.step * 4 % ALIASING == 0
+        return a.step >= _FAR_APART and panels >= _READ_OFTEN
+    return a.step * 4 % ALIASING == 0 and panels > 1
 
 
 def _packed(lowering: Lowering, a: _Matrix) -> _Matrix:

@@ -51,7 +51,14 @@ def is_nan(x: Value) -> Value:
 
 
 def exp(x: Value) -> Value:
-    """2^n e^r with n the nearest whole number to x / ln 2."""
+    """As :func:`_exp_inside`, and what it does not know."""
+    fn = x.fn
+    y = fn.select(x.compare("ugt", 88.72283905), x + INF, _exp_inside(x))  # NaN stays NaN
+    return fn.select(x.compare("olt", -87.33654474), 0.0, y)
+
+
+def _exp_inside(x: Value) -> Value:
+    """e^x where it is a normal number: 2^n e^r with n the nearest whole number to x / ln 2."""
     fn = x.fn
     shifted = fn.fma(x, 1.44269504088896341, 12582912.0)  # 1.5 2^23: n stands in the low bits
     n = shifted - 12582912.0
@@ -62,9 +69,7 @@ def exp(x: Value) -> Value:
          5.0000001201e-1),
     )  # fmt: skip
     y = fn.fma(p, r * r, r) + 1.0
-    y = (y.bits("i32") + (shifted.bits("i32") << 23)).bits("float")
-    y = fn.select(x.compare("ugt", 88.72283905), x * INF, y)  # overflow; NaN stays NaN
-    return fn.select(x.compare("olt", -87.33654474), 0.0, y)
+    return (y.bits("i32") + (shifted.bits("i32") << 23)).bits("float")
 
 
 def log(x: Value) -> Value:
@@ -99,8 +104,9 @@ def tanh(x: Value) -> Value:
          -3.33332819422e-1),
     )  # fmt: skip
     near = fn.fma(p * square, x, x)
-    far = with_sign(1.0 - 2.0 / (exp(size + size) + 1.0), x)
-    return fn.select(size.compare("olt", 0.625), near, far)
+    bounded = fn.select(size.compare("ogt", 10.0), 10.0, size)  # where tanh is 1
+    far = with_sign(1.0 - 2.0 / (_exp_inside(bounded + bounded) + 1.0), x)
+    return fn.select(size.compare("oge", 0.625), far, near)  # NaN comes from near
 
 
 def erf(x: Value) -> Value:
@@ -121,9 +127,8 @@ def erf(x: Value) -> Value:
     q = fn.fma(high, square, low)
     for c in (-1.06777877e-1, -6.34846687e-1, -1.28717512e-1):
         q = fn.fma(q, bounded, c)
-    far = with_sign(1.0 - exp(fn.fma(q, bounded, -bounded)), x)
-    far = fn.select(is_nan(x), x, far)
-    return fn.select(size.compare("olt", 0.927734375), near, far)
+    far = with_sign(1.0 - _exp_inside(fn.fma(q, bounded, -bounded)), x)
+    return fn.select(size.compare("oge", 0.927734375), far, near)  # NaN comes from near
 
 
 # ------------------------------------------------------------------------- float32 by float64

@@ -142,7 +142,8 @@ class _Kernel:
             start, stop = span(row, height)
             b = right.at(column * right_depth + start * self.width)
             place = sums.at(column * BLOCK + row * self.width)
-            args = stop - start, a(row, start), b, place, first
+            width = fn.value(self.width, "i64")
+            args = stop - start, a(row, start), b, width, place, first
 
             def run() -> None:
                 fn.call(f"block{number}_{height}", "void", *args)

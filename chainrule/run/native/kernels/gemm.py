@@ -1,10 +1,10 @@
 """Matrix products: C = A B, and whatever elementwise chain follows them.
 
-A tile is up to ``rows_per_tile`` rows by one panel of columns (two vectors wide). B's panel is
-packed so that it is read straight through; blocks of rows pass over it, their sums in registers. K
-is cut at multiples of 384: each entry of C is a chain of fused products in the order of k, and the
-chains are added in order, whatever the threads (decision 11). The finished block lies in the
-thread's memory, still in L1, when the chain that follows reads it.
+A tile is up to ``tile_rows`` rows by one panel of columns (two vectors wide). Blocks of rows pass
+over the panel, their sums in registers. K is cut at multiples of 384: each entry of C is a chain of
+fused products in the order of k, and the chains are added in order, whatever the threads (decision
+11). The finished block lies in the thread's memory, still in L1, when the chain that follows reads
+it, and the lines of memory that the chain needs were asked for before the block.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from chainrule.run.native.elementwise import IN_MEMORY
-from chainrule.run.native.ir import Body, Function, Module, Value, vector
+from chainrule.run.native.ir import SIZES, Body, Function, Module, Value, vector
 from chainrule.run.native.kernels.calling import CHAIN, Call, add_chain, dot, unraveled
 from chainrule.run.native.program import FAR, NEXT, Lanes, Program, compute, constant
 
 UNROLL = 4
+# Bytes of a line of the cache.
+LINE = 64
+# Of rows at multiples of so many numbers, a cache keeps few.
+ALIASING = 1024
 # Blocks of rows in a tile, and in a tile of packing.
 BLOCKS_PER_TILE = 24
 PACKED_PER_TILE = 4
@@ -76,17 +80,30 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
     sums = room.at(CHAIN * width)
     full = spec.blocks[0]
 
+    following = Following(call, spec, bases, batch, top, left)
+    last = fn.select(k.compare("sgt", 0), k, fn.value(1, "i64"))  # one pass if k is 0
+    step = fn.select(last.compare("sgt", CHAIN), fn.value(width, "i64"), 0)  # sums are kept, or not
+
     def chain(start: Value) -> None:
         depth = fn.minimum(k - start, CHAIN)
-        if spec.b == "packed":
-            panel = b.at(start * width)
-        else:
+        panel, apart = b.at(start * width), fn.value(width, "i64")
+        if spec.b == "columns":
             panel = room
-            from_b = b.at(start * ldb if spec.b == "rows" else start)
-            fn.call("pack", "void", depth, from_b, ldb, cols, panel)
-        first = start.compare("eq", 0)
+            fn.call("pack", "void", depth, b.at(start), ldb, cols, room)
+        elif spec.b == "rows":
+            # A whole panel is read where it is, if its rows do not fall on the same cache lines.
+            here = b.at(start * ldb)
+            copied = cols.compare("ne", width) | (ldb % ALIASING).compare("eq", 0)
+            panel, apart = fn.select(copied, room, here), fn.select(copied, apart, ldb)
 
-        def one(height: int, row: Value) -> None:
+            def copy() -> None:
+                fn.call("pack", "void", depth, here, ldb, cols, room)
+
+            fn.when(copied, copy)
+        first = start.compare("eq", 0)
+        is_last = (start + CHAIN).compare("sge", last)
+
+        def one(height: int, row: Value, target: Value) -> None:
             place = top + row
             if spec.a == "packed":
                 block = a.at(place * k + start * height)
@@ -94,23 +111,31 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
                 block = a.at(place * spec.lda + start)
             else:
                 block = a.at(start * spec.lda + place)
-            fn.call(f"block{height}", "void", depth, block, panel, sums.at(row * width), first)
+            fn.call(f"block{height}", "void", depth, block, panel, apart, target, first)
 
-        whole = rows - rows % full
-        fn.loop(0, whole, full, (), lambda row: one(full, row))
-        row, rest = whole, rows - whole
-        for height in spec.blocks[1:]:
-            here = row
+        def strip(row: Value) -> None:
+            """Some rows; what follows comes at once, its memory is asked for before."""
+            count = fn.minimum(rows - row, full)
+            target = sums.at(row * step)
+            fn.when(is_last, lambda: following.ask(row, count))
 
-            def some(height: int = height, here: Value = here) -> None:
-                one(height, here)
+            def rest() -> None:
+                here = row
+                for height in spec.blocks[1:]:
+                    place = here
 
-            fn.when((rest & height).compare("ne", 0), some)
-            row = row + (rest & height)
+                    def some(height: int = height, place: Value = place) -> None:
+                        one(height, place, target.at((place - row) * width))
 
-    last = fn.select(k.compare("sgt", 0), k, fn.value(1, "i64"))  # one pass if k is 0
+                    fn.when((count & height).compare("ne", 0), some)
+                    here = here + (count & height)
+
+            fn.when(count.compare("eq", full), lambda: one(full, row, target), rest)
+            fn.when(is_last, lambda: following.write(row, count, cols, target))
+
+        fn.loop(0, rows, full, (), strip)
+
     fn.loop(0, last, CHAIN, (), chain)
-    Following(call, spec, bases, batch, top, left).write(rows, cols, sums)
     fn.ret()
 
 
@@ -130,21 +155,22 @@ class Rows(Protocol):
 def block(module: Module, name: str, height: int, spec: Rows) -> None:
     """A function: a chain of products for a block of rows, added to what is there.
 
-    ``(depth, a, b, sums, first)``: b is a packed panel; sums are rows as long as a panel is wide.
+    ``(depth, a, b, ldb, sums, first)``: b is a panel, its rows ldb apart; sums are rows as long as
+    a panel is wide.
     """
     args = (
         ("i64", "depth"), ("ptr noalias readonly", "a"), ("ptr noalias readonly", "b"),
-        ("ptr noalias", "sums"), ("i1", "first"),
+        ("i64", "ldb"), ("ptr noalias", "sums"), ("i1", "first"),
     )  # fmt: skip
     fn = Function(module, name, args, internal=True)
-    depth, a, b, sums, first = fn.args
-    type, width = vector(spec.lanes, "float"), spec.lanes * spec.panel
+    depth, a, b, ldb, sums, first = fn.args
+    type = vector(spec.lanes, "float")
     along_m, along_k = {
         "packed": (1, height), "rows": (spec.lda, 1), "columns": (1, spec.lda)
     }[spec.a]  # fmt: skip
 
     def products(totals: list[Value], a: Value, b: Value, step: int) -> list[Value]:
-        right = [b.load(type, step * width + spec.lanes * j) for j in range(spec.panel)]
+        right = [b.at(ldb * step).load(type, spec.lanes * j) for j in range(spec.panel)]
         made = []
         for i in range(height):
             left = fn.splat(a.load("float", i * along_m + step * along_k), spec.lanes)
@@ -156,7 +182,7 @@ def block(module: Module, name: str, height: int, spec: Rows) -> None:
             *totals, a, b = carried
             for step in range(count):
                 totals = products(totals, a, b, step)
-            return [*totals, a.at(count * along_k), b.at(count * width)]
+            return [*totals, a.at(count * along_k), b.at(ldb * count)]
 
         return body
 
@@ -366,19 +392,36 @@ class Following:
             self.row_strides.append(along_column)
             self.col_strides.append(along_row)
 
-    def write(self, rows: Value, cols: Value, sums: Value) -> None:
+    def ask(self, top: Value, rows: Value) -> None:
+        """Bring the rows of every tensor that is read or written nearer."""
+        fn, width = self.fn, self.spec.lanes * self.spec.panel
+        written = {operand for _, operand in self.program.stores}
+
+        def one(row: Value) -> None:
+            for i, operand in enumerate(self.program.operands):
+                element = IN_MEMORY[operand.dtype]
+                if operand.column != NEXT:
+                    continue
+                place = self.starts[i].at((top + row) * self.row_strides[i] + self.left, element)
+                for byte in range(0, width * SIZES[element], LINE):
+                    fn.prefetch(place.at(byte, "i8"), i in written)
+
+        fn.loop(0, rows, 1, (), one)
+
+    def write(self, top: Value, rows: Value, cols: Value, sums: Value) -> None:
+        """The chain on some rows from ``top`` on, whose sums are given."""
         fn, lanes = self.fn, self.spec.lanes
         width = lanes * self.spec.panel
         every = Lanes(fn, lanes)
 
         def full_row(row: Value) -> None:
-            starts, known = self._row(row, every)
+            starts, known = self._row(top + row, every)
             for j in range(self.spec.panel):
                 at = fn.value(j * lanes, "i64")
                 self._vector(starts, known, every, sums.at(row * width), at)
 
         def ragged_row(row: Value) -> None:
-            starts, known = self._row(row, every)
+            starts, known = self._row(top + row, every)
 
             def part(at: Value) -> None:
                 some = Lanes(fn, lanes, cols - at)

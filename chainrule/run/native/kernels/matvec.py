@@ -80,7 +80,7 @@ def matvec(module: Module, name: str, spec: MatvecSpec) -> None:
     zero, left = fn.value(0, "i64"), first * width
     line = spec._replace(panel=spec.panel * PANELS)
     following = Following(call, line, bases, [zero], zero, left)
-    following.write(fn.value(1, "i64"), fn.minimum(n - left, PANELS * width), sums)
+    following.write(zero, fn.value(1, "i64"), fn.minimum(n - left, PANELS * width), sums)
     fn.ret()
 
 
