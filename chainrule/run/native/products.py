@@ -12,6 +12,7 @@ from chainrule.core.graph import Node, TensorType
 from chainrule.run.native.failures import NoKernelError
 from chainrule.run.native.kernels.gemm import (
     BLOCKS_PER_TILE,
+    FAR_APART,
     PACKED_PER_TILE,
     GemmSpec,
     PackSpec,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 _SLICE_ROWS = 112
 # A product is cut into at least so many tiles, if it has the rows for it.
 _TILES = 4
-# A turned A is packed from this distance between its rows on, if so many panels read it.
-_FAR_APART, _READ_OFTEN = 256, 16
+# A turned A whose rows are far apart is packed if so many panels read it.
+_READ_OFTEN = 16
 # From so many blocks of rows on, B is packed once for all of them.
 _OFTEN = 4
 # From so many bytes on, a matrix may not stay in the cache from lap to lap of a loop.
@@ -170,7 +171,7 @@ def _layout(view: View) -> _Matrix | None:
 def _is_far(a: _Matrix, panels: int) -> bool:
     """Whether packing costs less than it saves."""
     if a.order == "columns":
-        return a.step >= _FAR_APART and panels >= _READ_OFTEN
+        return a.step >= FAR_APART and panels >= _READ_OFTEN
     return a.step * 4 % ALIASING == 0 and panels > 1
 
 

@@ -21,6 +21,8 @@ UNROLL = 4
 LINE = 64
 # Of rows at multiples of so many numbers, a cache keeps few.
 ALIASING = 1024
+# From this distance on, what lies along m is asked for early.
+FAR_APART = 256
 # Blocks of rows in a tile, and in a tile of packing.
 BLOCKS_PER_TILE = 24
 PACKED_PER_TILE = 4
@@ -172,6 +174,8 @@ def block(module: Module, name: str, height: int, spec: Rows) -> None:
     def products(totals: list[Value], a: Value, b: Value, step: int) -> list[Value]:
         right = [b.at(ldb * step).load(type, spec.lanes * j) for j in range(spec.panel)]
         made = []
+        if spec.a == "columns" and spec.lda >= FAR_APART and height >= 6:
+            fn.prefetch(a.at(2 * height - 1 + step * along_k))  # for the rows that come next
         for i in range(height):
             left = fn.splat(a.load("float", i * along_m + step * along_k), spec.lanes)
             made += [fn.fma(left, right[j], totals[i * spec.panel + j]) for j in range(spec.panel)]
