@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from chainrule.core.graph import Graph, Node, Shape, TensorType
 from chainrule.run.native.again import LONGEST, compute_again
+from chainrule.run.native.ahead import compute_ahead
 from chainrule.run.native.kernels.rows import WAITING_COLS, WAITING_VALUES
 from chainrule.run.native.parts import ROW_PART
 from chainrule.run.native.winners import SPREAD, sees_windows
@@ -133,6 +134,7 @@ class Fusion:
         for node in reversed(computed):
             self._place(node, node in results)
         if fused:
+            compute_ahead(self, computed, results)
             compute_again(self, computed, results)
 
     def base(self, node: Node) -> Node:
@@ -194,7 +196,7 @@ class Fusion:
             if not group.is_chain or any(group.waits_for(other) for other in others):
                 continue
             inside = [use for use in uses if self.of[use.user] is group]
-            if not self._is_alike(node, group):
+            if not self.is_alike(node, group):
                 continue
             if self._joins(node, inside, group):
                 group.lift(1 + max((other.level for other in others), default=0))
@@ -202,13 +204,13 @@ class Fusion:
         if node.op.elementwise and node.shape == ():
             highest = max((user.level for user in users), default=0)
             for group in self._scalars:  # numbers share a task, related or not
-                alike = self._is_alike(node, group)
+                alike = self.is_alike(node, group)
                 if alike and group.level > highest and len(group.nodes) < LONGEST:
                     group.nodes.append(node)
                     return group
         return self._shared_pass(node, users) if is_row_reduction(node) else None
 
-    def _is_alike(self, node: Node, group: Group) -> bool:
+    def is_alike(self, node: Node, group: Group) -> bool:
         """Whether both are settled, or neither."""
         member = group.product or group.nodes[0]
         return (node in self._settled) == (member in self._settled)
@@ -217,7 +219,7 @@ class Fusion:
         """A group of other sums that passes over the same values."""
         for group in reversed(self._folds):
             if (
-                not self._is_alike(node, group)
+                not self.is_alike(node, group)
                 or group in users
                 or group.product is not None
                 or len(group.nodes) >= LONGEST
