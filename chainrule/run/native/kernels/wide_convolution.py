@@ -4,7 +4,9 @@
 
 Here (b, q) are many small rows, o stands in vectors, and the sum is long. In a kernel's gradient
 b is a channel and c a sample of the batch. For each c the planes of all b are copied,
-padded, and w is turned, so that the outputs of an entry lie side by side. A chain of products runs
+padded, and w is turned, so that the outputs of an entry lie side by side. Planes are short and lie
+far apart, so that the processor does not foresee what is read: the next is asked for between
+blocks. A chain of products runs
 over up to 384 entries of a window; chains are added in order to the sums of the tile, and a last
 task adds the sums of the tiles in order.
 """
@@ -19,6 +21,8 @@ from chainrule.run.native.kernels.calling import CHAIN, Call, add_chain
 from chainrule.run.native.kernels.gemm import turned
 from chainrule.run.native.kernels.windows import Axis, Plane
 
+# Numbers of a line of the cache.
+_LINE = 16
 # Entries of a window that are written out side by side, at most.
 _UNROLL = 4
 
@@ -158,6 +162,25 @@ def wide_convolution(module: Module, name: str, spec: WideSpec) -> None:
             fn.loop(0, plane_rows, 1, (), line)
 
         fn.loop(0, here, 1, (), fill)
+
+        def ahead(b: Value) -> None:
+            """Ask for a share of what the next piece reads."""
+            below = (i + high).compare("slt", rows.kernel)
+            row = fn.select(below, i + high, fn.value(0, "i64"))
+            channel = fn.select(below, c, c + 1)
+            top = row * rows.dilation - rows.low
+            inside = fn.select(top.compare("sgt", 0), top, fn.value(0, "i64"))
+            plane = x.at(b * x_sample + channel * x_channel + inside * x_row)
+            if spec.near:
+                size = x_row * min(plane_rows, rows.length)
+                fn.loop(0, size, _LINE, (), lambda k: fn.prefetch(plane.at(k)))
+
+            def output(o: Value) -> None:
+                entries = w.at(o * w_output + channel * w_channel + row * columns.kernel)
+                fn.loop(0, high * wide, _LINE, (), lambda k: fn.prefetch(entries.at(k)))
+
+            fn.loop(b, spec.outputs, here, (), output)
+
         begun = c.compare("eq", first) & i.compare("eq", 0) & j.compare("eq", 0)
         for left_vector, count in _parts(spec.vectors, spec.panel):
             panel = turned_w.at(left_vector * spec.lanes)
@@ -175,6 +198,8 @@ def wide_convolution(module: Module, name: str, spec: WideSpec) -> None:
                     target = sums.at(b * per_sample + (begin * width + left_vector * spec.lanes))
                     args = down, across, copy.at(b * spec.size), panel, target, begun
                     fn.call(f"block{count}_{begin}_{number}", "void", *args)
+                    if not begin and not left_vector:
+                        fn.loop(b, b + number, 1, (), ahead)
 
                 even = here - here % several
                 fn.loop(0, even, several, (), lambda b: block(b, several))  # noqa: B023
