@@ -20,6 +20,7 @@ from chainrule.core.ops.reduction import sum
 from chainrule.core.ops.shape import reshape
 from chainrule.run import interpreter
 from chainrule.run.native.convolutions import is_wide
+from chainrule.run.native.kernels.windows import Axis, Slab
 from chainrule.run.native.phases import dense
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.planes import planed
@@ -61,6 +62,8 @@ CASES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((2, 3, 4, 4), (5, 3, 3, 3), {"padding": 1}),
     ((3, 1, 28, 28), (32, 1, 3, 3), {}),  # vectors across rows
     ((2, 4, 15, 13), (6, 4, 3, 2), {"padding": (1, 0)}),
+    ((2, 4, 24, 24), (6, 4, 3, 3), {"padding": 2}),  # rows share their padding
+    ((2, 4, 9, 7), (6, 4, 3, 5), {"padding": (1, 3)}),
     ((2, 16, 32, 32), (32, 16, 3, 3), {"padding": 1, "stride": 2}),
     ((2, 16, 32, 32), (32, 16, 1, 1), {"stride": 2}),
     ((2, 3, 21, 22), (4, 3, 3, 3), {"stride": (3, 2), "padding": 1}),
@@ -86,6 +89,16 @@ def test_convolution_and_its_gradients(
     x: tuple[int, ...], w: tuple[int, ...], options: dict[str, Any]
 ) -> None:
     tried(x, w, **options)
+
+
+def test_rows_share_their_padding() -> None:
+    axis = Axis(length=24, kernel=3, stride=1, low=2, dilation=1, spread=1, positions=26)
+    assert Slab(axis, axis, 26).pitch == 28
+    assert Slab(axis, axis, 26, overlaps=True).pitch == 26
+    uneven = axis._replace(low=1, positions=25)  # one before, two behind
+    assert Slab(axis, uneven, 26, overlaps=True).pitch == 26
+    apart = axis._replace(stride=2, positions=13)
+    assert Slab(axis, apart, 26, overlaps=True).pitch == Slab(axis, apart, 26).pitch
 
 
 @st.composite

@@ -11,6 +11,7 @@ How pixels make vectors:
 - ``"lines"``: rows are whole vectors.
 - ``"runs"``: a vector is a few whole rows, or two halves that may be of different rows.
 - ``"flat"``: vectors run over the copy's rows, ends included; what is computed there is dropped.
+  Padding is shared by neighbouring rows, so that there is less of it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class ConvolutionSpec(NamedTuple):
 
     @property
     def slab(self) -> Slab:
-        return Slab(self.rows, self.columns, self.strip)
+        return Slab(self.rows, self.columns, self.strip, self.pixels == "flat")
 
     @property
     def taps(self) -> int:
@@ -90,7 +91,7 @@ class ConvolutionSpec(NamedTuple):
         width = self.columns.positions
         if self.pixels != "flat":
             return self.strip * width // self.lanes
-        return -(-((self.strip - 1) * self.slab.width + width) // self.lanes)
+        return -(-((self.strip - 1) * self.slab.pitch + width) // self.lanes)
 
     @property
     def sums(self) -> int:
@@ -237,7 +238,7 @@ class _Tile:
         spec, width = self.spec, self.spec.columns.positions
         if spec.pixels != "flat":
             return self.here * width // self.fn.value(spec.lanes, "i64")
-        pixels = (self.here - 1) * spec.slab.width + (width + spec.lanes - 1)
+        pixels = (self.here - 1) * spec.slab.pitch + (width + spec.lanes - 1)
         return pixels // self.fn.value(spec.lanes, "i64")
 
     def _places(self, t: Value) -> list[Value]:
@@ -253,7 +254,7 @@ class _Tile:
             number = t * spec.starts + start
             row = number // self.fn.value(per_row, "i64")
             column = (number - row * per_row) * size
-            found.append(self.copy.at(row * (rows * spec.slab.width) + column))
+            found.append(self.copy.at(row * (rows * spec.slab.pitch) + column))
         return found
 
     def _followed(self, count: int, sums: Value, height: int, row: Value, pixel: Value) -> None:
@@ -327,7 +328,7 @@ def _pixels(fn: Function, spec: ConvolutionSpec, places: list[Value]) -> Value:
     if spec.pixels != "runs":
         return places[0].load(vector(spec.lanes, "float"))
     if len(places) == 1:  # the rows of the vector lie one pitch apart
-        places = [places[0].at(run * spec.slab.width) for run in range(spec.lanes // spec.run)]
+        places = [places[0].at(run * spec.slab.pitch) for run in range(spec.lanes // spec.run)]
     numbers = fn.vector_of(range(spec.lanes), "i32")
     found = places[0].load(vector(spec.lanes, "float"))
     # Each run is read over what is too much in those before it.
@@ -382,7 +383,7 @@ def _follow(module: Module, name: str, count: int, spec: ConvolutionSpec) -> Non
         whole = width - width % lanes
 
         def row(r: Value) -> None:
-            left, pixel = line.at(r * spec.slab.width), r * width
+            left, pixel = line.at(r * spec.slab.pitch), r * width
             fn.loop(0, whole, lanes, (), lambda c: following.vector(every, left.at(c), pixel + c))
             if whole < width:
                 some = Lanes(fn, lanes, fn.value(width - whole, "i64"))

@@ -44,6 +44,12 @@ class Axis(NamedTuple):
         return (self.kernel - 1) * self.dilation // self.stride
 
     @property
+    def overlap(self) -> int:
+        """Entries behind a row that are padding, as are those before the next row."""
+        behind = self.positions + self.reach - self.low - self.span
+        return max(0, min(self.low, behind)) if self.stride == 1 else 0
+
+    @property
     def span(self) -> int:
         """The input's length when it is spread out."""
         return (self.length - 1) * self.spread + 1
@@ -60,11 +66,13 @@ class Slab(NamedTuple):
     Attributes:
         rows, columns: the two axes.
         strip: how many rows of windows it is for.
+        overlaps: the padding behind a row is that before the next one.
     """
 
     rows: Axis
     columns: Axis
     strip: int
+    overlaps: bool = False
 
     @property
     def height(self) -> int:
@@ -77,15 +85,20 @@ class Slab(NamedTuple):
         return self.columns.positions + self.columns.reach
 
     @property
+    def pitch(self) -> int:
+        """Entries from one row to the next."""
+        return self.width - (self.columns.overlap if self.overlaps else 0)
+
+    @property
     def size(self) -> int:
         """Entries of a plane."""
-        return len(self.rows.phases) * len(self.columns.phases) * self.height * self.width
+        return len(self.rows.phases) * len(self.columns.phases) * self.height * self.pitch
 
     def tap(self, i: int, j: int) -> int:
         """Where entry (i, j) of the first window is."""
         (phase, row), (side, column) = self.rows.tap(i), self.columns.tap(j)
         phases = phase * len(self.columns.phases) + side
-        return (phases * self.height + row) * self.width + column
+        return (phases * self.height + row) * self.pitch + column
 
     def taps(self) -> list[int]:
         """All entries of the first window, row by row."""
@@ -105,14 +118,14 @@ class Slab(NamedTuple):
         for phase in rows.phases:
             for side in columns.phases:
                 start = target.at(place)
-                place += self.height * self.width
+                place += self.height * self.pitch
 
                 def row(
                     j: Value, start: Value = start, phase: int = phase, side: int = side
                 ) -> None:
                     at = (first + j) * rows.stride + (phase - rows.low)
                     steps = columns.stride, side - columns.low
-                    source.row(start.at(j * self.width), at, self.width, steps, padding)
+                    source.row(start.at(j * self.pitch), at, self.width, steps, padding)
 
                 fn.loop(0, self.height, 1, (), row)
 
