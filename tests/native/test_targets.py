@@ -128,11 +128,11 @@ def usual(spec: jit.Spec) -> jit.Spec | None:
 
 
 def inner_loops(assembly: str) -> Iterator[str]:
-    """Blocks that jump to themselves."""
+    """Blocks that jump to themselves, and call no other function."""
     parts = re.split(r"\n(\.LBB\w+):", assembly)
     for label, body in zip(parts[1::2], parts[2::2], strict=True):
         again = re.search(rf"\n\t(?:j|b|cb|tb)\S*\s[^\n]*{re.escape(label)}\b", body)
-        if again:
+        if again and not re.search(r"\n\t(?:call|bl)\S*\s", body[: again.end()]):
             yield body[: again.end()]
 
 

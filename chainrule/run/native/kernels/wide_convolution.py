@@ -3,12 +3,13 @@
     y[b, o, q] = sum over c, k of  w[o, c, k] x[b, c, q stride + k dilation - low]
 
 Here (b, q) are many small rows, o stands in vectors, and the sum is long. In a kernel's gradient
-b is a channel and c a sample of the batch. For each c the planes of all b are copied,
-padded, and w is turned, so that the outputs of an entry lie side by side. Planes are short and lie
-far apart, so that the processor does not foresee what is read: the next is asked for between
-blocks. A chain of products runs
-over up to 384 entries of a window; chains are added in order to the sums of the tile, and a last
-task adds the sums of the tiles in order.
+b is a channel and c a sample of the batch. For each c the planes of all b are copied, padded, and w
+is turned, so that the outputs of an entry lie side by side. A chain of products runs over up to 384
+entries of a window; chains are added in order to the sums of the tile, and a last task adds the
+sums of the tiles in order.
+
+Planes are short, and no processor foresees where the next one is: the loops of products ask for
+those of the next c.
 """
 
 from __future__ import annotations
@@ -25,6 +26,26 @@ from chainrule.run.native.kernels.windows import Axis, Plane
 _LINE = 16
 # Entries of a window that are written out side by side, at most.
 _UNROLL = 4
+
+
+class Part(NamedTuple):
+    """Blocks of the same vectors of outputs and the same windows.
+
+    Attributes:
+        left, vectors: the first vector, and how many.
+        window, windows: the first window, and how many.
+        several: samples of a block.
+    """
+
+    left: int
+    vectors: int
+    window: int
+    windows: int
+    several: int
+
+    def name(self, samples: int) -> str:
+        """Of the function that computes such a block of so many samples."""
+        return f"block{self.vectors}_{self.window}_{samples}"
 
 
 class WideSpec(NamedTuple):
@@ -88,6 +109,31 @@ class WideSpec(NamedTuple):
         return self.rows.positions * self.columns.positions
 
     @property
+    def parts(self) -> list[Part]:
+        """The blocks of a piece."""
+        full = self.blocks[0] * self.panel
+        found = []
+        for left, vectors in _parts(self.vectors, self.panel):
+            windows = _parts(self.windows, full // vectors)
+            several = max(1, (full - 2) // vectors // self.windows) if len(windows) == 1 else 1
+            found += [Part(left, vectors, start, size, several) for start, size in windows]
+        return found
+
+    @property
+    def calls(self) -> list[int]:
+        """How many calls each of the parts takes for all samples."""
+        return [-(-self.samples // part.several) for part in self.parts]
+
+    @property
+    def shares(self) -> tuple[int, int]:
+        """Numbers of x and of w, of the next channel, that a call asks for."""
+        high, wide = self.piece
+        calls = sum(self.calls) * -(-self.rows.kernel // high) * -(-self.columns.kernel // wide)
+        x = self.samples * self.rows.length * self.columns.length
+        w = self.outputs * self.rows.kernel * self.columns.kernel
+        return -(-x // calls), -(-w // calls)
+
+    @property
     def room(self) -> int:
         """Numbers of the thread's memory."""
         return self.turned + self.samples * self.size
@@ -107,16 +153,10 @@ def wide_convolution(module: Module, name: str, spec: WideSpec) -> None:
     The entries of a window of w follow one another. Sums are (tile, group, b, window, output), the
     outputs up to whole vectors.
     """
-    full = spec.blocks[0] * spec.panel
-    counts = sorted({width for _, width in _parts(spec.vectors, spec.panel)}, reverse=True)
-    shapes = {}
-    for count in counts:
-        windows = _parts(spec.windows, full // count)
-        several = max(1, (full - 2) // count // spec.windows) if len(windows) == 1 else 1
-        shapes[count] = windows, several
-        for begin, size in windows:
-            for number in {several, 1}:
-                _block(module, f"block{count}_{begin}_{number}", spec, count, (begin, size), number)
+    for part in spec.parts:
+        for several in {part.several, 1}:
+            if not module.has(part.name(several)):
+                _block(module, part.name(several), spec, part, several)
     _turn(module, spec)
     call = Call(module, name)
     fn = call.fn
@@ -128,8 +168,7 @@ def wide_convolution(module: Module, name: str, spec: WideSpec) -> None:
     first = (call.tile - above * tiles) * per_tile
     tile = call.tile - above * tiles
     group = above // parts
-    part = above - group * parts
-    start = part * spec.samples
+    start = (above - group * parts) * spec.samples
     here = fn.minimum(samples - start, spec.samples)
     end = fn.minimum(first + per_tile, channels)
     width = spec.vectors * spec.lanes
@@ -161,50 +200,36 @@ def wide_convolution(module: Module, name: str, spec: WideSpec) -> None:
 
             fn.loop(0, plane_rows, 1, (), line)
 
-        fn.loop(0, here, 1, (), fill)
-
-        def ahead(b: Value) -> None:
-            """Ask for a share of what the next piece reads."""
-            below = (i + high).compare("slt", rows.kernel)
-            row = fn.select(below, i + high, fn.value(0, "i64"))
-            channel = fn.select(below, c, c + 1)
-            top = row * rows.dilation - rows.low
-            inside = fn.select(top.compare("sgt", 0), top, fn.value(0, "i64"))
-            plane = x.at(b * x_sample + channel * x_channel + inside * x_row)
-            if spec.near:
-                size = x_row * min(plane_rows, rows.length)
-                fn.loop(0, size, _LINE, (), lambda k: fn.prefetch(plane.at(k)))
-
-            def output(o: Value) -> None:
-                entries = w.at(o * w_output + channel * w_channel + row * columns.kernel)
-                fn.loop(0, high * wide, _LINE, (), lambda k: fn.prefetch(entries.at(k)))
-
-            fn.loop(b, spec.outputs, here, (), output)
-
         begun = c.compare("eq", first) & i.compare("eq", 0) & j.compare("eq", 0)
-        for left_vector, count in _parts(spec.vectors, spec.panel):
-            panel = turned_w.at(left_vector * spec.lanes)
-            windows, several = shapes[count]
-            for begin, _ in windows:
+        number = (i * columns.kernel + j) // fn.value(high * wide, "i64") * sum(spec.calls)
+        ahead = [
+            base.at((c + 1) * apart + number * share)
+            for base, apart, share in zip((x, w), (x_channel, w_channel), spec.shares, strict=True)
+        ]
 
-                def block(
-                    b: Value,
-                    number: int,
-                    begin: int = begin,
-                    count: int = count,
-                    panel: Value = panel,
-                    left_vector: int = left_vector,
-                ) -> None:
-                    target = sums.at(b * per_sample + (begin * width + left_vector * spec.lanes))
-                    args = down, across, copy.at(b * spec.size), panel, target, begun
-                    fn.call(f"block{count}_{begin}_{number}", "void", *args)
-                    if not begin and not left_vector:
-                        fn.loop(b, b + number, 1, (), ahead)
+        def blocks(part: Part, before: int) -> None:
+            panel = turned_w.at(part.left * spec.lanes)
+            target = sums.at(part.window * width + part.left * spec.lanes)
 
-                even = here - here % several
-                fn.loop(0, even, several, (), lambda b: block(b, several))  # noqa: B023
-                if several > 1:
-                    fn.loop(even, here, 1, (), lambda b: block(b, 1))
+            def block(b: Value, several: int) -> None:
+                if not before:
+                    fn.loop(b, b + several, 1, (), fill)
+                nth = b // fn.value(part.several, "i64") + before
+                fn.call(
+                    part.name(several), "void", down, across, copy.at(b * spec.size), panel,
+                    target.at(b * per_sample), begun,
+                    *[place.at(nth * n) for place, n in zip(ahead, spec.shares, strict=True)],
+                )  # fmt: skip
+
+            even = here - here % part.several
+            fn.loop(0, even, part.several, (), lambda b: block(b, part.several))
+            if part.several > 1:
+                fn.loop(even, here, 1, (), lambda b: block(b, 1))
+
+        before = 0
+        for part, calls in zip(spec.parts, spec.calls, strict=True):
+            blocks(part, before)
+            before += calls
 
     def channel(c: Value) -> None:
         def down(i: Value) -> None:
@@ -216,29 +241,29 @@ def wide_convolution(module: Module, name: str, spec: WideSpec) -> None:
     fn.ret()
 
 
-def _block(
-    module: Module, name: str, spec: WideSpec, count: int, windows: tuple[int, int], samples: int
-) -> None:  # fmt: skip
-    """A function: a chain for some windows of some samples and ``count`` vectors of outputs.
+def _block(module: Module, name: str, spec: WideSpec, part: Part, samples: int) -> None:
+    """A function: a chain for the windows of some samples.
 
-    ``(rows, columns of the piece, copy, turned w, sums, whether they are the first)``.
+    ``(rows, columns of the piece, copy, turned w, sums, whether they are the first, what is asked
+    for of x and of w)``.
     """
     args = (
         ("i64", "down"), ("i64", "across"), ("ptr noalias readonly", "x"),
         ("ptr noalias readonly", "w"), ("ptr noalias", "sums"), ("i1", "first"),
+        ("ptr", "next_x"), ("ptr", "next_w"),
     )  # fmt: skip
     fn = Function(module, name, args, internal=True)
-    down, across, x, w, sums, first = fn.args
-    lanes, width = spec.lanes, spec.vectors * spec.lanes
+    down, across, x, w, sums, first, *ahead = fn.args
+    lanes, width, count = spec.lanes, spec.vectors * spec.lanes, part.vectors
+    high, wide = spec.piece
     _, columns = spec.plane
-    start, size = windows
     step, pitch = spec.columns.dilation, spec.rows.dilation * columns
     places = []  # of each row of the block, in the copy and in the sums
     for b in range(samples):
-        for q in range(start, start + size):
-            i, j = divmod(q, spec.columns.positions)
+        for q in range(part.windows):
+            i, j = divmod(part.window + q, spec.columns.positions)
             at = b * spec.size + i * spec.rows.stride * columns + j * spec.columns.stride
-            places.append((at, (b * spec.windows + q - start) * width))
+            places.append((at, (b * spec.windows + q) * width))
     rows = len(places)
     registers = 32 if spec.blocks[0] * spec.panel > 16 else 16
     unroll = _UNROLL
@@ -247,8 +272,13 @@ def _block(
     zero = fn.value(0.0, vector(lanes, "float"))
 
     def steps(number: int) -> object:
+        asked = [-(-share * number // (high * wide)) for share in spec.shares]
+
         def body(_: Value, *carried: Value) -> list[Value]:
-            *totals, x, w = carried
+            *totals, x, w, next_x, next_w = carried
+            for base, size in zip((next_x, next_w), asked, strict=True):
+                for k in range(0, size, _LINE):
+                    fn.prefetch(base.at(k))
             right = [
                 [w.load(vector(lanes, "float"), u * width + j * lanes) for j in range(count)]
                 for u in range(number)
@@ -263,19 +293,22 @@ def _block(
                     for j in range(count):
                         k = place * count + j
                         totals[k] = fn.fma(left, right[u][j], totals[k])
-            return [*totals, x.at(number * step), w.at(number * width)]
+            moved = [x.at(number * step), w.at(number * width)]
+            return [*totals, *moved, next_x.at(asked[0]), next_w.at(asked[1])]
 
         return body
 
     def row(_: Value, *carried: Value) -> list[Value]:
-        *totals, x, w = carried
+        *totals, x, w, next_x, next_w = carried
         even = across & -unroll
-        found = fn.loop(0, even, unroll, [*totals, x, w], steps(unroll))  # type: ignore[arg-type]
-        *totals, _, w = fn.loop(even, across, 1, found, steps(1))  # type: ignore[arg-type]
-        return [*totals, x.at(pitch), w]
+        found = [*totals, x, w, next_x, next_w]
+        found = fn.loop(0, even, unroll, found, steps(unroll))  # type: ignore[arg-type]
+        found = fn.loop(even, across, 1, found, steps(1))  # type: ignore[arg-type]
+        *totals, _, w, next_x, next_w = found
+        return [*totals, x.at(pitch), w, next_x, next_w]
 
-    totals = fn.loop(0, down, 1, [*[zero] * (rows * count), x, w], row)[: rows * count]
-
+    found = fn.loop(0, down, 1, [*[zero] * (rows * count), x, w, *ahead], row)
+    totals = found[: rows * count]
     add_chain(sums, totals, [at + j * lanes for _, at in places for j in range(count)], first)
     fn.ret()
 
