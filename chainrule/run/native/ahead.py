@@ -54,6 +54,7 @@ def compute_ahead(fusion: Fusion, computed: Sequence[Node], results: Container[N
                 fusion.of |= dict.fromkeys(moved, made.maker)
                 fusion.stored -= made.loaded
                 fusion.stored.add(node)
+    fusion.groups = [group for group in fusion.groups if group.nodes or group.product]
 
 
 def _made(node: Node, group: Group, found: Mapping[Node, _Made], fusion: Fusion) -> _Made | None:
