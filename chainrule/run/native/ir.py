@@ -294,11 +294,6 @@ class Function:
         """The smaller of two whole numbers."""
         return self.select(a.compare("slt", b), a, b)
 
-    def prefetch(self, address: Value) -> None:
-        """Ask for a line of memory that is read soon; nothing happens where there is none."""
-        self.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
-        self.do(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
-
     # ------------------------------------------------------------------ memory under a mask
 
     def masked_load(
