@@ -10,6 +10,7 @@ from chainrule.core.graph import Graph, Node, TensorType
 from chainrule.core.op import input
 from chainrule.core.ops import arithmetic as ops
 from chainrule.core.ops.linear import matmul
+from chainrule.core.ops.shape import transpose
 from chainrule.run.native.fuse import Fusion
 from chainrule.run.native.plan import Plan
 
@@ -52,3 +53,13 @@ def test_bits_are_those_of_single_nodes(with_z: bool) -> None:
         Plan(graph)(given, []), Plan(graph, fused=False)(given, []), strict=True
     ):
         assert np.array_equal(fused, single)
+
+
+def test_no_group_is_left_without_nodes() -> None:
+    """A view between the activation and its product keeps them apart."""
+    x, w = (input(TensorType((40, 40), float32), name) for name in "xw")
+    z = matmul(x, w)
+    slope = ops.erf(z)
+    y = matmul(transpose(ops.mul(z, slope)), w)
+    fusion = Fusion(Graph([x, w], [y, ops.mul(ops.exp(z), slope)]))
+    assert all(group.nodes or group.product for group in fusion.groups)
