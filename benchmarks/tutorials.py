@@ -77,6 +77,7 @@ def measure(library: str, path: Path, threads: int) -> dict[str, float] | None:
     """The seconds of one run; None if the program failed. The second run is not in the whole."""
     command = [sys.executable, __file__, "--child", library, "--threads", str(threads), str(path)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has bytecode
     with tempfile.TemporaryDirectory() as folder:  # programs write checkpoints where they stand
         start = time.perf_counter()
         done = subprocess.run(
