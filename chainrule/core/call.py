@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from chainrule.core.graph import Graph, Node, ResultType, TensorType, walk
-from chainrule.core.op import Notation, Op
+from chainrule.core.op import Notation, Op, pick
 from chainrule.core.rewrite import rewritten
 from chainrule.core.subgraph import Subgraph, copied
 
 
 def _types(*types: ResultType, body: Subgraph) -> tuple[TensorType, ...]:
-    return tuple(node.tensor_type for node in body.outputs)
+    return body.types
+
+
+def called(body: Subgraph, inputs: Sequence[Node]) -> list[Node]:
+    """The results of the body on other inputs."""
+    call = Node(CALL, tuple(inputs), {"body": body}, body.types)
+    return [pick(call, index) for index in range(len(body.types))]
 
 
 def _opened(*inputs: Node, body: Subgraph) -> tuple[Node, ...]:
@@ -57,6 +63,6 @@ def closed(outputs: Sequence[Node], inputs: Mapping[Node, Node]) -> Subgraph:
             twin.trace = 0
             done[node] = twin
             made.append(twin)
-    for twin in made:
+    for twin in (*inputs.values(), *made):
         twin.origin = done.get(twin.origin) if twin.origin else None
     return Subgraph(list(inputs.values()), [done[output] for output in outputs])

@@ -57,7 +57,7 @@ def set_default_dtype(dtype: object) -> None:
 
 def as_dtype(dtype: object) -> DType:
     """The library's element type for a name, a Python type or a NumPy type."""
-    if isinstance(dtype, np.dtype) and dtype in _KNOWN:  # NumPy works out the name anew each time
+    if isinstance(dtype, np.dtype) and dtype in _KNOWN:
         return _KNOWN[dtype]
     if dtype is float:
         return _default
@@ -83,6 +83,14 @@ def as_dtype(dtype: object) -> DType:
             mend="convert the data first, for example with array.astype('float32')",
         )
     return DTYPES[found.name]
+
+
+def known_dtype(dtype: DType) -> DType | None:
+    """The library's element type for NumPy's, in whatever order its bytes are; None if it has none.
+
+    It asks for the name last, which NumPy works out anew each time.
+    """
+    return _KNOWN.get(dtype) or DTYPES.get(dtype.name)
 
 
 def is_float(dtype: DType) -> bool:

@@ -7,28 +7,25 @@ closed computation: *inputs* and variable *reads* go in, *outputs* and variable 
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import math
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import numpy as np
-
+from chainrule.core.arrays import Array as Array
+from chainrule.core.arrays import Shape as Shape
+from chainrule.core.arrays import address, copied, frozen
 from chainrule.core.dtype import DType
 from chainrule.core.operators import Operators
 from chainrule.errors import Source
 
 if TYPE_CHECKING:
     from chainrule.core.op import Op
-
-Array = np.ndarray[Any, Any]
-Shape = tuple[int, ...]
 
 
 class TensorType(NamedTuple):
@@ -57,6 +54,10 @@ _PROGRAMS = tuple(str(Path(_PACKAGE, name)) for name in ("recipes", "models", "e
 # By names, not by code: code has no cheap hash.
 _is_program: dict[str, bool] = {}
 _sources: dict[tuple[str, int, str], Source] = {}
+# By the place in the code: Python counts the lines from the top of a function to find the number.
+# The code is kept beside, so that its identity stays its own.
+_places: dict[tuple[int, int], tuple[Source, CodeType]] = {}
+_PLACES_KEPT = 10_000
 
 
 def _outside(file: str) -> bool:
@@ -72,13 +73,20 @@ def caller() -> Source | None:
         code = frame.f_code
         outside = _is_program.get(code.co_filename)
         if outside or (outside is None and _outside(code.co_filename)):
-            key = (code.co_filename, frame.f_lineno, code.co_qualname)
-            source = _sources.get(key)
-            if source is None:
-                source = _sources[key] = Source(*key)
-            return source
+            at = (id(code), frame.f_lasti)
+            found = _places.get(at) or _found(at, frame)
+            return found[0]
         frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+def _found(at: tuple[int, int], frame: FrameType) -> tuple[Source, CodeType]:
+    code = frame.f_code
+    key = (code.co_filename, frame.f_lineno, code.co_qualname)
+    if len(_places) == _PLACES_KEPT:
+        _places.clear()
+    _places[at] = _sources.setdefault(key, Source(*key)), code
+    return _places[at]
 
 
 class _Place(threading.local):
@@ -96,50 +104,41 @@ class _Place(threading.local):
 place = _Place()
 
 
-@contextmanager
-def scope(name: str) -> Iterator[None]:
+class _placed:
+    """Nodes made inside have other values of :data:`place`."""
+
+    __slots__ = ("_before", "_values")
+
+    def __init__(self, **values: Any) -> None:
+        self._values = values
+
+    def __enter__(self) -> None:
+        here = place.__dict__
+        self._before = {name: here[name] for name in self._values}
+        here.update(self._values)
+
+    def __exit__(self, *_: object) -> None:
+        place.__dict__.update(self._before)
+
+
+def scope(name: str) -> _placed:
     """Nodes made inside belong to the layer ``name`` (within the layers already open)."""
-    before = place.scope
-    place.scope = (*before, name) if name else before
-    try:
-        yield
-    finally:
-        place.scope = before
+    return _placed(scope=(*place.scope, name) if name else place.scope)
 
 
-@contextmanager
-def needing_gradients(on: bool) -> Iterator[None]:
+def needing_gradients(on: bool) -> _placed:
     """Nodes made inside need a gradient where their inputs do; or (``False``) never."""
-    before = place.gradients
-    place.gradients = on
-    try:
-        yield
-    finally:
-        place.gradients = before
+    return _placed(gradients=on)
 
 
-@contextmanager
-def derived_from(node: Node) -> Iterator[None]:
+def derived_from(node: Node) -> _placed:
     """Nodes made inside come from ``node`` (a gradient, a body) and share its layer and line."""
-    before = (place.scope, place.origin, place.source, place.phase)
-    place.scope, place.origin, place.source, place.phase = (
-        node.scope, node, node.source, node.phase
-    )  # fmt: skip
-    try:
-        yield
-    finally:
-        place.scope, place.origin, place.source, place.phase = before
+    return _placed(scope=node.scope, origin=node, source=node.source, phase=node.phase)
 
 
-@contextmanager
-def phase(name: str) -> Iterator[None]:
+def phase(name: str) -> _placed:
     """Nodes made inside belong to this part of a step: ``forward``, ``backward``, ``update``."""
-    before = place.phase
-    place.phase = name
-    try:
-        yield
-    finally:
-        place.phase = before
+    return _placed(phase=name)
 
 
 # ---------------------------------------------------------------------------------- nodes
@@ -161,16 +160,21 @@ class Node(Operators):
         phase: the part of a step that it belongs to: ``forward``, ``backward`` or ``update``.
         serial: a number that grows in program order.
         trace: the trace it belongs to; 0 outside traces.
+        kind: a number that is the same for nodes that do the same to their inputs, once asked for
+            (``subgraph.kind_of``).
         value: its array, once known. A leaf with data has it from the start.
         needs_grad: whether a trainable variable is among what it was computed from.
         holders: how many user-held tensors stand for it; such values are kept when evaluated.
     """
+
+    OPS: ClassVar[dict[str, Op]]  # filled as there are ops
 
     __slots__ = (
         "__weakref__",
         "attrs",
         "holders",
         "inputs",
+        "kind",
         "needs_grad",
         "op",
         "origin",
@@ -192,20 +196,22 @@ class Node(Operators):
         value: Array | None = None,
         source: Source | None = None,
     ) -> None:
+        here = place.__dict__  # looked up once: it is this thread's
         self.op = op
         self.inputs = inputs
         self.attrs = attrs
         self.type = type
-        self.scope = place.scope
-        self.origin = place.origin
-        self.source = source or place.source or caller()
-        self.phase = place.phase
+        self.scope = here["scope"]
+        self.origin = here["origin"]
+        self.source = source or here["source"] or caller()
+        self.phase = here["phase"]
         self.serial = next(_serials)
-        self.trace = place.trace
+        self.trace = here["trace"]
         self.value = value
+        self.kind = 0
         self.holders = 0
         self.needs_grad = False
-        if inputs and op.passes_gradient and place.gradients:
+        if inputs and op.passes_gradient and here["gradients"]:
             for node in inputs:
                 if node.needs_grad:
                     self.needs_grad = True
@@ -232,13 +238,17 @@ class Node(Operators):
             raise TypeError(f"{self.op.name} has {len(self.type)} results; pick one")
         return self.type
 
+    # These two are asked for all the time: a type without them has several results.
+
     @property
     def shape(self) -> Shape:
-        return self.tensor_type.shape
+        type = self.type
+        return type.shape if isinstance(type, TensorType) else self.tensor_type.shape
 
     @property
     def dtype(self) -> DType:
-        return self.tensor_type.dtype
+        type = self.type
+        return type.dtype if isinstance(type, TensorType) else self.tensor_type.dtype
 
     @property
     def ndim(self) -> int:
@@ -249,9 +259,7 @@ class Node(Operators):
         return self.tensor_type.size
 
     def _apply(self, name: str, *operands: Any) -> Node:
-        from chainrule.core.op import apply_operator
-
-        return apply_operator(name, *operands)
+        return self.OPS[name](*operands)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"%{node.serial}" for node in self.inputs)
@@ -268,16 +276,32 @@ class Variable:
     :meth:`read` gives; nodes that read an older value keep that array.
     """
 
-    __slots__ = ("__weakref__", "_array", "_read", "_seen", "name", "trainable", "type", "version")
+    __slots__ = (
+        "__weakref__",
+        "_array",
+        "_read",
+        "_seen",
+        "address",
+        "name",
+        "trainable",
+        "type",
+        "version",
+    )
+    address: int  # of the array
+    READ: ClassVar[Op]  # known when there are ops
 
     def __init__(self, value: Array, name: str = "", trainable: bool = False) -> None:
-        self._array = frozen(value)
+        self._keep(value)
         self.type = TensorType(self._array.shape, self._array.dtype)
         self._seen = True
         self.name = name
         self.trainable = trainable
         self.version = 0
         self._read: weakref.ref[Node] | None = None
+
+    def _keep(self, value: Array) -> None:
+        self._array = frozen(value)
+        self.address = address(self._array)
 
     @property
     def value(self) -> Array:
@@ -299,7 +323,7 @@ class Variable:
             node.value = self.value
             self._read = None
         if self._seen:
-            self._array = frozen(copied(self._array))
+            self._keep(copied(self._array))
             self._seen = False
         return self._array
 
@@ -314,9 +338,7 @@ class Variable:
 
     def fresh_read(self) -> Node:
         """A node of its own that reads whatever the value is when the graph runs."""
-        from chainrule.core.op import READ
-
-        node = Node(READ, (), {"variable": self}, self.type)
+        node = Node(self.READ, (), {"variable": self}, self.type)
         node.needs_grad = self.trainable
         return node
 
@@ -326,7 +348,8 @@ class Variable:
         if old is not None:
             old.value = self.value
             self._read = None
-        self._array = array = frozen(value)
+        self._keep(value)
+        array = self._array
         if array.dtype != self.type.dtype or array.shape != self.type.shape:
             self.type = TensorType(array.shape, array.dtype)
         self._seen = True
@@ -349,47 +372,6 @@ class Variable:
 
     def __repr__(self) -> str:
         return f"Variable({self.name or '?'}: {self.type})"
-
-
-def frozen(array: Array) -> Array:
-    """The array itself, contiguous and read-only."""
-    array = np.asarray(array, order="C")
-    array.flags.writeable = False
-    return array
-
-
-_word_at = ctypes.c_size_t.from_address
-
-
-def address(array: Array) -> int:
-    """Where the array's first entry is.
-
-    ``array.ctypes.data``, ten times as fast: in NumPy's C interface this pointer is the first word
-    of an array after the head that every object has.
-    """
-    found: int = _word_at(id(array) + object.__basicsize__).value
-    return found
-
-
-def aligned(shape: Shape, dtype: DType) -> Array:
-    """An array of zeros that starts on a cache line."""
-    return _on_a_line(np.zeros(math.prod(shape) * dtype.itemsize + 64, np.uint8), shape, dtype)
-
-
-def room(shape: Shape, dtype: DType) -> Array:
-    """An array of anything that starts on a cache line."""
-    return _on_a_line(np.empty(math.prod(shape) * dtype.itemsize + 64, np.uint8), shape, dtype)
-
-
-def _on_a_line(memory: Array, shape: Shape, dtype: DType) -> Array:
-    return np.ndarray(shape, dtype, memory, -address(memory) % 64)
-
-
-def copied(array: Array) -> Array:
-    """An aligned copy."""
-    made = room(array.shape, array.dtype)
-    made[...] = array
-    return made
 
 
 # ---------------------------------------------------------------------------------- graphs

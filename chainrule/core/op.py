@@ -164,6 +164,7 @@ class Op:
 
 
 OPS: dict[str, Op] = {}
+Node.OPS = OPS
 
 
 def register(op: Op) -> Op:
@@ -172,11 +173,6 @@ def register(op: Op) -> Op:
         raise ValueError(f"there is an op named {op.name} already")
     OPS[op.name] = op
     return op
-
-
-def apply_operator(name: str, *operands: Any) -> Node:
-    """Make the node for a Python operator."""
-    return OPS[name](*operands)
 
 
 # ---------------------------------------------------------------------------------- leaves
@@ -192,6 +188,7 @@ READ = register(
         arity=0,
     )
 )
+Variable.READ = READ
 CONSTANT = register(
     Op(
         "constant",
@@ -233,7 +230,12 @@ def input(
 def constant(value: bool | int | float, dtype: DType) -> Node:
     """A number that is part of the program."""
     number = dtype.type(value).item()
-    return Node(CONSTANT, (), {"value": number, "dtype": dtype}, TensorType((), dtype))
+    return Node(CONSTANT, (), {"value": number, "dtype": dtype}, _scalar_type(dtype))
+
+
+@functools.cache
+def _scalar_type(dtype: DType) -> TensorType:
+    return TensorType((), dtype)
 
 
 def _pick_rule(*_: Any, **__: Any) -> Node:
@@ -253,7 +255,9 @@ PICK = register(
 
 def pick(node: Node, index: int) -> Node:
     """One result of an op that has several."""
-    return Node(PICK, (node,), {"index": index}, PICK.infer(node.type, index=index))
+    types = node.type
+    assert not isinstance(types, TensorType)
+    return Node(PICK, (node,), {"index": index}, types[index])
 
 
 def results(node: Node) -> tuple[Node, ...]:
@@ -268,15 +272,18 @@ def results(node: Node) -> tuple[Node, ...]:
 
 def common_dtype(op: Op, operands: Sequence[Any]) -> DType:
     """The element type that all operands share, weak numbers following the tensors."""
-    nodes = [operand for operand in operands if isinstance(operand, Node)]
-    numbers = [operand for operand in operands if not isinstance(operand, Node)]
-    for number in numbers:
-        check_operand(op.name, number)
-    if not nodes:
+    dtype: DType | None = None
+    numbers = []
+    for operand in operands:
+        if not isinstance(operand, Node):
+            check_operand(op.name, operand)
+            numbers.append(operand)
+        elif dtype is None:
+            dtype = operand.dtype
+        else:
+            dtype = promote(op.name, dtype, operand.dtype)
+    if dtype is None:
         return as_node(max(numbers, key=lambda number: isinstance(number, float))).dtype
-    dtype = nodes[0].dtype
-    for node in nodes[1:]:
-        dtype = promote(op.name, dtype, node.dtype)
     for number in numbers:
         dtype = promote_scalar(dtype, number)
     return dtype
@@ -284,6 +291,12 @@ def common_dtype(op: Op, operands: Sequence[Any]) -> DType:
 
 def broadcast_shape(op: Op, shapes: Sequence[Shape]) -> Shape:
     """NumPy's rule: axes are matched from the last; an axis of length 1 stretches."""
+    if len(shapes) == 2:  # as most are
+        a, b = shapes
+        if a == b or not b:
+            return a
+        if not a:
+            return b
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -308,38 +321,35 @@ def lift(operand: Any, dtype: DType) -> Node:
 
 def _are_alike(operands: Sequence[Any]) -> bool:
     """Whether all are nodes of one type, as most operands are."""
-    first = operands[0]
-    if not isinstance(first, Node):
-        return False
-    return all(isinstance(each, Node) and each.type == first.type for each in operands[1:])
+    types = [operand.type for operand in operands if isinstance(operand, Node)]
+    return len(types) == len(operands) == types.count(types[0])
 
 
 def broadcasting(op: Op, *operands: Any) -> tuple[Node, ...]:
     """Elementwise ops: one element type, one shape."""
     if _are_alike(operands):
         return operands
-    from chainrule.core.ops.shape import broadcast_to
-
-    dtype = common_dtype(op, operands)
-    nodes = [lift(operand, dtype) for operand in operands]
-    shape = broadcast_shape(op, [node.shape for node in nodes])
-    return tuple(broadcast_to(node, shape) for node in nodes)
+    return _stretched(op, operands, common_dtype(op, operands))
 
 
 def floating(op: Op, *operands: Any) -> tuple[Node, ...]:
     """As :func:`broadcasting`, whole numbers becoming floats: for division, exp, sigmoid ..."""
     if _are_alike(operands) and operands[0].dtype.kind == "f":
         return operands
-    from chainrule.core.ops.shape import broadcast_to
-
     dtype = common_dtype(op, operands)
-    if dtype.kind != "f":
-        dtype = default_dtype()
+    return _stretched(op, operands, dtype if dtype.kind == "f" else default_dtype())
+
+
+def _stretched(op: Op, operands: Sequence[Any], dtype: DType) -> tuple[Node, ...]:
+    """The operands as nodes of one element type and one shape."""
     nodes = [lift(operand, dtype) for operand in operands]
-    if len(nodes) == 1:
-        return tuple(nodes)
-    shape = broadcast_shape(op, [node.shape for node in nodes])
-    return tuple(broadcast_to(node, shape) for node in nodes)
+    type = TensorType(broadcast_shape(op, [node.shape for node in nodes]), dtype)
+    return tuple([node if node.type == type else _stretch(node, type) for node in nodes])
+
+
+def _stretch(node: Node, type: TensorType) -> Node:
+    """What ``broadcast_to`` makes, for a shape that is known to fit."""
+    return Node(OPS["broadcast_to"], (node,), {"shape": type.shape}, type)
 
 
 # ------------------------------------------------------------------------------ shape rules

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-_MULTIPLIER = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-_WEYL = (np.uint64(0x9E3779B9), np.uint64(0xBB67AE85))
-_WORD = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
+_MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_WORD = 0xFFFFFFFF
 _ROUNDS = 10
+# So few blocks are computed faster one by one, in Python's whole numbers.
+_FEW = 6
 
 
 def philox(counter: np.ndarray[Any, Any], key: tuple[int, int]) -> np.ndarray[Any, Any]:
@@ -30,28 +31,36 @@ def philox(counter: np.ndarray[Any, Any], key: tuple[int, int]) -> np.ndarray[An
         uint32 words, shape (4, n).
     """
     c0, c1, c2, c3 = counter.astype(np.uint64)
-    k0, k1 = np.uint64(key[0]), np.uint64(key[1])
+    return np.stack(_rounds(c0, c1, c2, c3, key)).astype(np.uint32)
+
+
+def _rounds(c0: Any, c1: Any, c2: Any, c3: Any, key: tuple[int, int]) -> tuple[Any, ...]:
+    """Ten rounds on the words of counters: whole numbers, or arrays of uint64."""
+    k0, k1 = key
     for _ in range(_ROUNDS):
         low, high = c0 * _MULTIPLIER[0], c2 * _MULTIPLIER[1]
         c0, c1, c2, c3 = (
-            (high >> _HALF) ^ c1 ^ k0,
+            (high >> 32) ^ c1 ^ k0,
             high & _WORD,
-            (low >> _HALF) ^ c3 ^ k1,
+            (low >> 32) ^ c3 ^ k1,
             low & _WORD,
         )
         k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
-    return np.stack([c0, c1, c2, c3]).astype(np.uint32)
+    return c0, c1, c2, c3
 
 
 def random_words(seed: int, draw: int, count: int) -> np.ndarray[Any, Any]:
     """The first ``count`` uint32 words of draw number ``draw``."""
-    blocks = np.arange((count + 3) // 4, dtype=np.uint64)
-    counter = np.empty((4, len(blocks)), np.uint32)
-    counter[0] = blocks & _WORD
-    counter[1] = blocks >> _HALF
-    counter[2] = draw & 0xFFFFFFFF
-    counter[3] = draw >> 32 & 0xFFFFFFFF
-    key = (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF)
+    length = (count + 3) // 4
+    key = (seed & _WORD, seed >> 32 & _WORD)
+    number = (draw & _WORD, draw >> 32 & _WORD)
+    if length <= _FEW:
+        words = [word for block in range(length) for word in _rounds(block, 0, *number, key)]
+        return np.array(words[:count], np.uint32)
+    blocks = np.arange(length, dtype=np.uint64)
+    counter = np.empty((4, length), np.uint32)
+    counter[0], counter[1] = blocks & _WORD, blocks >> 32
+    counter[2], counter[3] = number
     return philox(counter, key).T.reshape(-1)[:count]
 
 

@@ -6,6 +6,7 @@ their nodes differ. They are closed: a value from outside comes in as an input.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -26,6 +27,11 @@ class Subgraph(Graph):
 
     def __init__(self, inputs: Sequence[Node], outputs: Sequence[Node]) -> None:
         super().__init__(inputs, outputs)
+
+    @cached_property
+    def types(self) -> tuple[TensorType, ...]:
+        """The types of the outputs."""
+        return tuple([node.tensor_type for node in self.outputs])
 
     @cached_property
     def key(self) -> Hashable:
@@ -59,6 +65,27 @@ class Subgraph(Graph):
         """The subgraph after a pass over graphs."""
         made = change(self)
         return Subgraph(made.inputs, made.outputs)
+
+
+_kinds: dict[Hashable, int] = {}
+_KINDS_KEPT = 10_000
+_numbers = itertools.count(1)
+
+
+def kind_of(node: Node) -> int:
+    """A number that is the same for nodes with the same op and attributes.
+
+    Keys made of numbers are hashed and compared in a moment.
+    """
+    if not node.kind:
+        key = (node.op, exact_attrs(node.attrs)) if node.attrs else node.op
+        found = _kinds.get(key)
+        if found is None:
+            if len(_kinds) == _KINDS_KEPT:  # the numbers go on: none comes again for another kind
+                _kinds.clear()
+            found = _kinds[key] = next(_numbers)
+        node.kind = found
+    return node.kind
 
 
 def exact_attrs(attrs: Mapping[str, Any]) -> Hashable:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, ParamSpec, Self
 import numpy as np
 
 from chainrule.core.dtype import as_dtype, is_float
-from chainrule.core.graph import Variable, place, scope
+from chainrule.core.graph import Variable, place
 from chainrule.core.op import located
 from chainrule.errors import (
     ChainruleError,
@@ -21,7 +21,7 @@ from chainrule.errors import (
 from chainrule.tensor.device import is_device, require_cpu
 from chainrule.tensor.state import Epoch, current
 from chainrule.tensor.tensor import Tensor, tensor, to_array
-from chainrule.tensor.variable import VariableTensor
+from chainrule.tensor.variable import VariableTensor, drop_gradients
 
 
 class Parameter(VariableTensor):
@@ -120,12 +120,16 @@ class Module:
         object.__delattr__(self, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with scope(self._scope):
-            try:
-                data = (tensor(arg) if isinstance(arg, np.ndarray) else arg for arg in args)
-                return self.forward(*data, **kwargs)
-            except ChainruleError as error:
-                raise located(error) from None
+        before = place.scope  # as scope() does, without the cost of a context
+        if self._scope:
+            place.scope = (*before, self._scope)
+        try:
+            data = [tensor(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
+            return self.forward(*data, **kwargs)
+        except ChainruleError as error:
+            raise located(error) from None
+        finally:
+            place.scope = before
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; call the module, not this."""
@@ -246,8 +250,7 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients; harmless, since ``optimizer.step()`` does it too."""
-        for parameter in self.parameters():
-            parameter.grad = None
+        drop_gradients(self.parameters())
 
     # ------------------------------------------------------------------ type
 
@@ -316,7 +319,7 @@ class Module:
         """
         for kind in (Parameter, Buffer):
             for name, value in vars(self).items():
-                if isinstance(value, kind) and getattr(value, "persistent", True):
+                if isinstance(value, kind) and (kind is Parameter or value.persistent):
                     yield f"{prefix}{name}", value
         for name, child in self.named_children():
             yield from child._state(f"{prefix}{name}.")

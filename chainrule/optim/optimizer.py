@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import (
     Callable,
     Hashable,
@@ -28,12 +29,15 @@ from chainrule.optim.transforms import Transform, cast
 from chainrule.run.shared import Update
 from chainrule.tensor.state import current, tracing
 from chainrule.tensor.tensor import Tensor, wrap
-from chainrule.tensor.variable import VariableTensor, variable
+from chainrule.tensor.variable import VariableTensor, drop_gradients, variable
 
 Parameters = Iterable[Any]
 Options = Mapping[str, Any]  # hyper-parameters by name
 # How a step computes, the variables it reads, and those it writes.
 _Record = tuple[Subgraph, tuple[Variable, ...], tuple[Variable, ...]]
+# The same for steps of groups that are alike: variables by their places among the group's.
+_bodies: OrderedDict[Hashable, tuple[Subgraph, list[int], list[int]]] = OrderedDict()
+_BODIES_KEPT = 64
 
 
 class Group(MutableMapping[str, Any]):
@@ -188,8 +192,7 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients; harmless, since :meth:`step` does it too."""
         for group in self.param_groups:
-            for p in group.parameters:
-                p.grad = None
+            drop_gradients(group.parameters)
 
     def step(self, loss: Tensor | None = None) -> None:
         """Update every parameter that has a gradient, and consume the gradients.
@@ -239,6 +242,27 @@ class Optimizer:
         )  # fmt: skip
         record = self._records.get(key)
         if record is None:
+            record = self._records[key] = self._record(group, graded, values, hyper)
+        body, reads, variables = record
+        return Update(body, tuple(values), reads, variables)
+
+    def _record(
+        self,
+        group: Group,
+        graded: Sequence[tuple[VariableTensor, Node]],
+        values: Sequence[Node],
+        hyper: dict[str, Tensor],
+    ) -> _Record:
+        """How such a step computes; groups that differ in their variables alone compute alike."""
+        cells = [x.variable for x in (group.step, *group._hyper.values())]
+        for p, _ in graded:
+            cells += [x.variable for x in (p, *self._states(p, group).values())]
+        key = (
+            group.chain, *group._hyper, len(hyper), default_dtype(), len(graded),
+            tuple([node.type for node in values]), tuple([cell.type for cell in cells]),
+        )  # fmt: skip
+        found = _bodies.get(key)
+        if found is None:
             with tracing() as trace:
                 holes = [input(node.tensor_type, "value") for node in values]
                 given = [(p, hole) for (p, _), hole in zip(graded, holes, strict=False)]
@@ -249,9 +273,15 @@ class Optimizer:
             nodes = [*holes, *map(trace.fetch, fixed), *map(trace.fetch, writes)]
             inputs = {node: input(node.tensor_type, "value") for node in nodes}
             body = closed(list(writes.values()), inputs).changed(simplify)
-            record = self._records[key] = (body, tuple(fixed), tuple(writes))
-        body, reads, variables = record
-        return Update(body, tuple(values), reads, variables)
+            number = {variable: index for index, variable in enumerate(cells)}
+            if not number.keys() >= {*fixed, *writes}:
+                return body, tuple(fixed), tuple(writes)
+            found = body, [number[v] for v in fixed], [number[v] for v in writes]
+            _bodies[key] = found
+            if len(_bodies) > _BODIES_KEPT:
+                _bodies.popitem(last=False)
+        body, reads, written = found
+        return body, tuple([cells[i] for i in reads]), tuple([cells[i] for i in written])
 
     def _update(self, p: VariableTensor, u: Tensor, group: Group, h: dict[str, Tensor]) -> None:
         state = self._states(p, group)

@@ -17,7 +17,7 @@ from chainrule.core.graph import Array, Graph, Node, Variable
 from chainrule.core.loops import tidy
 from chainrule.core.op import READ, WRITTEN, input
 from chainrule.core.simplify import simplify
-from chainrule.core.subgraph import Subgraph, copied, exact_attrs
+from chainrule.core.subgraph import Subgraph, copied, kind_of
 from chainrule.errors import ChainruleError
 from chainrule.run import executor, interpreter, prepare_once
 
@@ -131,19 +131,23 @@ def structure(work: Work) -> tuple[Hashable, list[Array], list[Variable]]:
     cells: dict[Variable, int] = {}
     rows: list[Hashable] = []
     arrays: list[Array] = []
-    for node in work.nodes:
-        number[node] = len(rows)
+    for index, node in enumerate(work.nodes):
+        number[node] = index
+        op = node.op
         if node.value is not None:
             arrays.append(node.value)
             rows.append(node.type)
-        elif node.op is READ:
+        elif op is READ:
             variable = node.attrs["variable"]
-            rows.append((READ, cells.setdefault(variable, len(cells)), node.type))
-        elif node.op is WRITTEN:
-            rows.append((WRITTEN, number[node.inputs[0]]))
+            rows += (READ, cells.setdefault(variable, len(cells)), node.type)
+        elif op is WRITTEN:
+            rows += (WRITTEN, number[node.inputs[0]])
         else:
-            attrs = exact_attrs(node.attrs) if node.attrs else ()
-            rows.append((node.op, tuple([number[child] for child in node.inputs]), attrs))
+            rows.append(node.kind or kind_of(node))
+            if op.arity is None:
+                rows.append(len(node.inputs))
+            for child in node.inputs:
+                rows.append(number[child])
     writes = [
         (cells.setdefault(variable, len(cells)), number[node], node.type)
         for variable, node in work.writes.items()

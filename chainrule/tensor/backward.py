@@ -10,12 +10,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 
-from chainrule.core.call import CALL, closed
+from chainrule.core.call import called, closed
 from chainrule.core.dtype import default_dtype
 from chainrule.core.grad import gradients
-from chainrule.core.graph import Node, Variable, derived_from, needing_gradients, place, walk
-from chainrule.core.op import input, pick
-from chainrule.core.subgraph import Subgraph, exact_attrs
+from chainrule.core.graph import (
+    Node,
+    Variable,
+    derived_from,
+    needing_gradients,
+    place,
+    walk,
+)
+from chainrule.core.op import INPUT, READ, WRITTEN, input
+from chainrule.core.ops.shape import BROADCAST
+from chainrule.core.subgraph import Subgraph, kind_of
 
 _KEPT = 256
 # For each structure: the derivative, which of the nodes at the edge it takes, and to which of the
@@ -56,10 +64,9 @@ def _called(loss: Node, seed: Node | None) -> dict[Variable, Node] | None:
         body, taken, graded = derivative
         if not graded:
             return {} if any(map(_is_trainable, edge)) else None
-        call = CALL(*[edge[index] for index in taken], body=body)
-        return {
-            edge[number].attrs["variable"]: pick(call, index) for index, number in enumerate(graded)
-        }
+        parts = called(body, [edge[index] for index in taken])
+        variables = [edge[number].attrs["variable"] for number in graded]
+        return dict(zip(variables, parts, strict=True))
 
 
 def _derived(loss: Node, seed: Node | None, edge: Sequence[Node]) -> _Derivative:
@@ -76,7 +83,7 @@ def _derived(loss: Node, seed: Node | None, edge: Sequence[Node]) -> _Derivative
 
 def is_variable(node: Node) -> bool:
     """Whether the node is the value of a variable, read or just written."""
-    return node.op.name in ("read", "written")
+    return node.op is READ or node.op is WRITTEN
 
 
 def _is_trainable(node: Node) -> bool:
@@ -91,18 +98,20 @@ def _structure(loss: Node, seed: Node | None) -> tuple[Hashable, list[Node]]:
     number: dict[Node, int] = {}
     rows: list[Hashable] = []
     edge: list[Node] = []
-    for node in walk([loss], stop=_is_edge):
-        number[node] = len(rows)
+    for index, node in enumerate(walk([loss], stop=_is_edge)):
+        number[node] = index
         if _is_edge(node):
             edge.append(node)
-            rows.append((node.type, node.needs_grad, is_variable(node)))
+            rows += (node.type, node.needs_grad, is_variable(node))
             continue
         known = node.value is not None
         if known:
             edge.append(node)
-        attrs = exact_attrs(node.attrs) if node.attrs else ()
-        children = tuple([number[child] for child in node.inputs])
-        rows.append((node.op, children, attrs, node.needs_grad, known))
+        rows += (node.kind or kind_of(node), node.needs_grad, known)
+        if node.op.arity is None:
+            rows.append(len(node.inputs))
+        for child in node.inputs:
+            rows.append(number[child])
     if seed is not None:
         edge.append(seed)
     return (tuple(rows), seed is None, default_dtype()), edge
@@ -111,7 +120,7 @@ def _structure(loss: Node, seed: Node | None) -> tuple[Hashable, list[Node]]:
 def _is_edge(node: Node) -> bool:
     """Where back-propagation ends, but for constants, which are part of the structure."""
     if node.needs_grad:
-        return is_variable(node)
+        return node.op is READ or node.op is WRITTEN
     if node.inputs and node.value is None:
-        return node.op.name != "broadcast_to"
-    return node.value is not None or node.op.name in ("input", "read")
+        return node.op is not BROADCAST
+    return node.value is not None or node.op is INPUT or node.op is READ

@@ -90,6 +90,11 @@ class Entry:
     cleared: list[Variable]
     graded: list[Variable]
 
+    @functools.cached_property
+    def may_alias(self) -> bool:
+        """Whether the plan may hand an input on as its result."""
+        return not hasattr(self.plan, "update")
+
 
 class Compiled:
     """A function that is traced once per key; see :func:`compile`."""
@@ -99,6 +104,7 @@ class Compiled:
         self._function = function
         self._source = _first_line(function)
         self._entries: OrderedDict[tuple[Any, ...], Entry] = OrderedDict()
+        self._last: Entry | None = None  # used
         self._watched: list[Variable] = []  # by any of the entries
         self._traces = 0
 
@@ -122,7 +128,11 @@ class Compiled:
     def _found(self, args: Any, kwargs: Any) -> tuple[Entry, list[Array]]:
         """The trace for these arguments, made if need be, and their arrays."""
         leaves: list[Any] = []
-        structure = (_flatten(args, leaves), _flatten(kwargs, leaves) if kwargs else ())
+        if not kwargs and _PLAIN.issuperset(map(type, args)):  # as most calls are
+            leaves += args
+            structure = _plain(len(args))
+        else:
+            structure = (_flatten(args, leaves), _flatten(kwargs, leaves) if kwargs else ())
         arrays = _arrays(leaves)
         types: tuple[Any, ...] = tuple([(array.shape, array.dtype) for array in arrays])
         key = self._key(structure, types)
@@ -131,9 +141,10 @@ class Compiled:
             types = tuple([TensorType(*type) for type in types])
             entry = self._trace(args, kwargs, types)
             self._keep(entry, structure, types)
-        else:
+        elif entry is not self._last:
             self._entries.move_to_end(key)
-        if not hasattr(entry.plan, "update"):  # such a plan may hand an input on as its result
+            self._last = entry
+        if entry.may_alias:
             arrays = [
                 np.array(x) if x is leaf else x for x, leaf in zip(arrays, leaves, strict=True)
             ]
@@ -154,7 +165,7 @@ class Compiled:
             entries.popitem(last=False)
         watched = (v for each in (*entries.values(), entry) for v in each.watched)
         self._watched = list(dict.fromkeys(watched))
-        entries[self._key(structure, types)] = entry
+        entries[self._key(structure, types)] = self._last = entry
         self._warn_of_many()
 
     # ------------------------------------------------------------------ tracing
@@ -176,6 +187,7 @@ class Compiled:
         captured = self._captured(wanted, writes, given, trace)
         graph = Graph([*given, *captured], wanted, writes)
         graph = simplify(expand(tidy(graph), keep=_with_evaluation()))
+        graph = _without_repeats(graph, len(nodes) + len(graded))
         plan = prepare(graph)
         return Entry(
             graph, plan, updater(plan, graph), [_array(node) for node in captured],
@@ -225,6 +237,8 @@ class Compiled:
             Tensor(input(type, "", owned(array), self._source))
             for type, array in zip(entry.types, outputs, strict=False)  # after them come checks
         ]
+        if entry.structure is _TENSOR and not entry.graded and not entry.cleared:
+            return made[0]
         for variable in entry.cleared:
             grads.pop(variable, None)
         if entry.graded:
@@ -330,6 +344,13 @@ def compile(function: Callable[..., Any]) -> Compiled:
     return Compiled(function)
 
 
+def _without_repeats(graph: Graph, count: int) -> Graph:
+    """The graph without outputs that stand among the first ones: a loss is its own check."""
+    first = graph.outputs[:count]
+    rest = [node for node in graph.outputs[count:] if node not in first]
+    return Graph(graph.inputs, [*first, *rest], graph.writes)
+
+
 @functools.lru_cache(maxsize=1)
 def _with_evaluation() -> frozenset[str]:
     """Named functions that are run as they stand, not through their bodies."""
@@ -346,21 +367,19 @@ def _first_line(function: Callable[..., Any]) -> Source | None:
 
 def _arrays(leaves: Sequence[Any]) -> list[Array]:
     """The arrays of dynamic values; what waits to be evaluated is, all of it at once."""
-    lazy = [x for x in leaves if isinstance(x, Tensor) and x._node.value is None]
+    lazy = [x.node for x in leaves if isinstance(x, Tensor) and x._node.value is None]
     if lazy or eager.pending or eager.updates or eager.draws:
-        eager.evaluate([x.node for x in lazy])
+        eager.evaluate(lazy)
     return [_data(x) for x in leaves]
 
 
 def _data(leaf: Any) -> Array:
     """The array of a dynamic value; one of the library's types is not copied."""
-    if type(leaf) is Tensor and leaf._node.value is not None:
-        return leaf._node.value
+    if type(leaf) is np.ndarray and leaf.dtype in _TYPES:
+        return leaf
     if isinstance(leaf, Tensor):
         value: Array = leaf._value("a compiled step")
         return value
-    if type(leaf) is np.ndarray and leaf.dtype in _TYPES:
-        return leaf
     return to_array(leaf, float64 if isinstance(leaf, float) else None)
 
 
@@ -389,6 +408,13 @@ _TENSOR, _NUMBER = _Mark("tensor"), _Mark("number")
 
 
 _DATA = (np.ndarray, np.generic, float)
+_PLAIN = frozenset((Tensor, np.ndarray))
+
+
+@functools.cache
+def _plain(count: int) -> Hashable:
+    """The structure of so many positional tensors or arrays."""
+    return ((tuple, (_TENSOR,) * count), ())
 
 
 def _is_dynamic(value: Any) -> bool:

@@ -119,8 +119,9 @@ def _length(data: Sequence[Node], length: int | None) -> int:
 def _check_carry(
     before_tree: Any, after_tree: Any, before: Sequence[Node], after: Sequence[Node]
 ) -> None:
-    kinds = [str(node.type) for node in before], [str(node.type) for node in after]
-    if before_tree != after_tree or kinds[0] != kinds[1]:
+    types = [node.type for node in before], [node.type for node in after]
+    if before_tree != after_tree or types[0] != types[1]:
+        kinds = [[str(type) for type in each] for each in types]
         error = ShapeError(
             op="scan", expected=f"a carry that stays {_described(before_tree, kinds[0])}",
             got=_described(after_tree, kinds[1]),

@@ -14,6 +14,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from operator import attrgetter
 
 import numpy as np
 
@@ -23,12 +24,17 @@ from chainrule.core.op import Op, input, written
 from chainrule.errors import ChainruleError, LeakedTensorError
 from chainrule.run.shared import Update, Work, run
 
-# So many new tensors may wait for an evaluation; then those still held are evaluated, so that a
-# long loop which never looks at a number keeps neither its graph nor its data. An evaluation that
-# comes by before then is a better moment than the middle of a step.
+# After so many new tensors those still held are evaluated, if half as many nodes wait for it, so
+# that a long loop which never looks at a number keeps neither its graph nor its data. An evaluation
+# that comes by before then is a better moment than the middle of a step.
 _WAITING = 4096
+# So many writes may replace pending ones, as in ``average.mul_(0.9).add_(0.1 * w)``.
+_REWRITES = 64
 # Ops that give a part of a value, or the same numbers under another shape.
 _PARTS = frozenset(("pick", "reshape", "permute", "slice", "concatenate"))
+
+
+_trace = attrgetter("trace")
 
 
 class State:
@@ -40,6 +46,7 @@ class State:
         self.updated: set[Variable] = set()  # by one of them
         self.grads: MutableMapping[Variable, Node] = weakref.WeakKeyDictionary()
         self.checks: list[Node] = []
+        self.rewrites = 0  # writes to variables that have a pending one
         self.draws = 0
         self.live: dict[Node, None] = {}  # in the order in which they were made
         self.waiting = 0
@@ -55,7 +62,7 @@ class State:
             self.live[node] = None
             self.waiting += 1
             if self.waiting > _WAITING and not place.trace and not self.evaluating:
-                self.settle()
+                self._look_what_waits()
 
     def release(self, node: Node) -> None:
         """A tensor no longer stands for the node."""
@@ -78,11 +85,14 @@ class State:
     def write(self, variable: Variable, node: Node) -> None:
         """From here on the variable has the value of ``node``.
 
-        A second write to one variable evaluates what is pending first, so that a loop which never
-        looks at a number does not grow its graph without end.
+        When variables are written again and again, or after a backward, what is pending is
+        evaluated first, so that a loop which never looks at a number does not grow its graph
+        without end.
         """
         with self.lock:
-            if variable in self.pending or variable in self.updated:
+            if variable in self.pending:
+                self.rewrites += 1
+            if variable in self.updated or self.rewrites > _REWRITES:
                 self.settle()
             self.pending[variable] = written(node, variable)
 
@@ -107,6 +117,8 @@ class State:
         """Writes made from here on depend on the loss: a bad label must not update anything."""
         if not self.grads and not self.pending and not self.updates:
             self.checks.clear()  # their gradients were dropped
+        if self.pending:
+            self.rewrites = _REWRITES
         self.checks.append(loss)
 
     def settle(self) -> None:
@@ -116,6 +128,13 @@ class State:
         """
         self.waiting = 0
         self._commit([*self.live, *self.grads.values()])
+
+    def _look_what_waits(self) -> None:
+        """Most of the tensors that were made may be gone: only what is left counts."""
+        left = walk([*self.live, *self.grads.values()], stop=_known)
+        self.waiting = sum(node.value is None for node in left)
+        if self.waiting > _WAITING // 2:
+            self.settle()
 
     def random(self, op: Op, shape: Shape, **attrs: object) -> Node:
         """A node of random numbers that no other node draws."""
@@ -134,6 +153,7 @@ class State:
         self.pending.clear()
         self.updates = []
         self.updated.clear()
+        self.rewrites = 0
         self.draws = 0
 
     def writes(self) -> dict[Variable, Node]:
@@ -151,14 +171,15 @@ class State:
         Values on the way that the program still holds as tensors are kept too, so that asking for
         them later costs nothing; and so are all gradients when one of them is asked for.
         """
-        gradients = list(self.grads.values())
-        if not set(gradients).isdisjoint(wanted):
-            wanted = [*wanted, *gradients]
+        if self.grads:
+            gradients = list(self.grads.values())
+            if not set(gradients).isdisjoint(wanted):
+                wanted = [*wanted, *gradients]
         error = self._commit(wanted)
         if error is not None:
             raise error
         if self.waiting > _WAITING // 2:
-            self.settle()
+            self._look_what_waits()
 
     def _commit(self, wanted: Sequence[Node]) -> ChainruleError | None:
         """Evaluate and write; what can't be had does not take down the writes made before it.
@@ -196,7 +217,8 @@ class State:
         nodes = walk(wanted, stop=_known)
         if beside := self._beside(nodes):
             nodes = walk((*wanted, *beside), stop=_known)
-        refuse_traced(nodes, mine=0)
+        if any(map(_trace, nodes)):
+            refuse_traced(nodes, mine=0)
         chosen = set(targets)
         held = [n for n in nodes if n.holders and n.value is None and n not in chosen]
         outputs = [*targets, *held]
@@ -214,6 +236,9 @@ class State:
 
         Later they would cost computing all of it again.
         """
+        live = list(self.live)  # tensors may go at any moment, and take themselves out
+        if _PARTS.isdisjoint([node.op.name for node in live]):
+            return []
         now = {node for node in nodes if node.value is None}
 
         def is_part(node: Node) -> bool:
@@ -221,7 +246,7 @@ class State:
                 return True
             return node.op.name in _PARTS and node.value is None and all(map(is_part, node.inputs))
 
-        return [node for node in self.live if node not in now and is_part(node)]
+        return [node for node in live if node not in now and is_part(node)]
 
     def flush(self) -> None:
         """Evaluate what is pending."""
@@ -234,9 +259,11 @@ def _known(node: Node) -> bool:
 
 def owned(array: Array) -> Array:
     """A read-only array that keeps no larger one alive."""
-    if array.base is not None or not array.flags.c_contiguous:
+    flags = array.flags
+    if array.base is not None or not flags.c_contiguous:
         array = np.array(array, order="C")
-    array.flags.writeable = False
+        flags = array.flags
+    flags.writeable = False
     return array
 
 

@@ -32,6 +32,7 @@ from chainrule.errors import (
     TracedValueError,
     closest,
 )
+from chainrule.run.small import pointwise, small_value
 from chainrule.tensor.backward import parts_of
 from chainrule.tensor.device import CPU, Device, is_device, require_cpu
 from chainrule.tensor.methods import Methods, numpy_names
@@ -47,8 +48,9 @@ class Tensor(Methods):
     """An n-dimensional array.
 
     A tensor is a node of a graph; its numbers are computed when they are first asked for (``item``,
-    ``numpy``, ``print``), together with everything else that is pending. It never changes:
-    assignment is written ``x = x.at[i].set(v)``.
+    ``numpy``, ``print``), together with everything else that is pending; sums and the like of a
+    little data are computed when they are made. It never changes: assignment is written
+    ``x = x.at[i].set(v)``.
 
     Example:
         >>> import chainrule as cr
@@ -66,7 +68,10 @@ class Tensor(Methods):
     def __init__(self, node: Node) -> None:
         self._node = node
         self._backward_done = False
-        eager.hold(node)
+        if node.value is None:
+            eager.hold(node)
+        else:  # nothing waits: as hold() does, but at once
+            node.holders += 1
 
     def __del__(self) -> None:
         node = getattr(self, "_node", None)
@@ -710,7 +715,11 @@ class Tensor(Methods):
 
 
 def wrap(node: Node) -> Tensor:
-    """The tensor that stands for a node."""
+    """The tensor that stands for a node, which has its value at once if that is a little data."""
+    if node.value is None:
+        value = small_value(node)
+        if value is not None:
+            node.value, node.inputs = value, ()
     return Tensor(node)
 
 
@@ -759,11 +768,12 @@ def operand_nodes(*values: Any) -> list[Any]:
 
 def apply(op: Op, *operands: Any) -> Tensor:
     """An op on tensors, arrays and numbers."""
+    if Number not in map(type, operands):
+        nodes = [operand_node(operand) for operand in operands]
+        known = None if place.trace else pointwise(op, nodes)
+        return wrap(op(*nodes)) if known is None else Tensor(known)
     made = op(*operand_nodes(*operands))
-    kinds = set(map(type, operands))
-    if Number not in kinds:
-        return wrap(made)
-    weak = kinds <= {Number, float, int, bool}
+    weak = {Number, float, int, bool}.issuperset(map(type, operands))
     return Number(made) if weak and types.is_float(made.dtype) else wrap(made)
 
 
@@ -800,25 +810,28 @@ def tensor(
 
 def to_array(data: Any, dtype: object = None) -> Array:
     """A fresh array of one of the library's types."""
+    is_array = isinstance(data, np.ndarray)
     if isinstance(data, Tensor):
         array = data.numpy()
     elif isinstance(data, list | tuple) and any(isinstance(item, Tensor) for item in data):
         array = np.array([np.asarray(item) for item in data])
     else:
-        array = np.array(data)
+        array = np.asarray(data) if is_array else np.array(data)
+    fresh = np.array if is_array else np.asarray
     if dtype is not None:
-        return np.array(array, as_dtype(dtype), order="C")
+        return fresh(array, as_dtype(dtype), order="C")
     if array.dtype.kind not in "fiub":
         raise DTypeError(
             op="tensor", expected="numbers of one shape", got=array.dtype, mend="check the data"
         )
     given = hasattr(data, "dtype")
-    return np.array(array, _chosen_dtype(array.dtype, given), order="C")
+    return fresh(array, _chosen_dtype(array.dtype, given), order="C")
 
 
 def _chosen_dtype(found: DType, given: bool) -> DType:
-    if found.name in types.DTYPES and (given or found.kind != "f"):
-        return types.DTYPES[found.name]
+    known = types.known_dtype(found) if given or found.kind != "f" else None
+    if known is not None:
+        return known
     return types.default_dtype() if found.kind == "f" else types.int64
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,13 @@ class VariableTensor(Tensor):
         """What a subclass keeps besides the variable."""
         names: tuple[str, ...] = type(self).__slots__
         return {name: getattr(self, name) for name in names}
+
+
+def drop_gradients(parameters: Iterable[VariableTensor]) -> None:
+    """None of them has a gradient any more."""
+    if place.trace or current().grads:
+        for parameter in parameters:
+            parameter.grad = None
 
 
 class _Data(VariableTensor):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chainrule.core.graph import Variable, address, aligned, room
+from chainrule.core.arrays import address, aligned, room
+from chainrule.core.graph import Variable
 
 F32 = np.dtype(np.float32)
 

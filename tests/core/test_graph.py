@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from oracle import input_nodes
 
+from chainrule.core.arrays import frozen
 from chainrule.core.graph import (
     Graph,
     TensorType,
     Variable,
     derived_from,
-    frozen,
     scope,
     walk,
 )

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from forced import forced
 
-from chainrule.core.graph import Array, Graph, TensorType, address, aligned
+from chainrule.core.arrays import Array, address, aligned
+from chainrule.core.graph import Graph, TensorType
 from chainrule.run.native import jit
 from chainrule.run.native import plan as plan_module
 from chainrule.run.native import runner as words

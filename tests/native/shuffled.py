@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from chainrule.core.graph import address
+from chainrule.core.arrays import address
 from chainrule.run.native import runner as words
 from chainrule.run.native.kernels.calling import THREAD_BYTES
 from chainrule.run.native.plan import Plan

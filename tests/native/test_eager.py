@@ -119,6 +119,25 @@ def test_a_training_step_is_never_little() -> None:
     assert kinds == {Plan}
 
 
+def test_the_update_does_not_make_a_step_too_large() -> None:
+    """One of many parameters is native, a loop written out is not."""
+
+    def step(layers: int) -> Plan | interpreter.Plan:
+        model = nn.Sequential(*[nn.Linear(3, 3) for _ in range(layers)])
+        loss = model(cr.ones(2, 3)).sum()
+        optimizer = optim.Adam(model.parameters())
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        made: Plan | interpreter.Plan = next(reversed(shared._plans.values())).plan
+        return made
+
+    small, large = step(8), step(60)
+    assert len(small.graph.nodes) > 2 * eager.WRITTEN_OUT
+    assert isinstance(small, Plan)
+    assert isinstance(large, interpreter.Plan)
+
+
 def test_without_native_code_the_interpreter_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "obstacle", lambda: "no LLVM")
     monkeypatch.setattr(engine, "_said", set())

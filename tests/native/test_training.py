@@ -12,7 +12,7 @@ from shuffled import shuffled
 from steps import WORKLOADS, Training, batches
 
 import chainrule as cr
-from chainrule.core.graph import Array, address
+from chainrule.core.arrays import Array, address
 from chainrule.errors import IndexRangeError
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.team import team

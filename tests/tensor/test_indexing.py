@@ -181,7 +181,7 @@ def test_parts_of_data_are_data() -> None:
     assert batch.tolist() == [[0, 3], [1, 4], [2, 5]]
     w = cr.tensor([1.0, 2.0], requires_grad=True)
     assert w[0].requires_grad
-    assert (x * 2)[0]._node.value is None
+    assert (w * 2)[0]._node.value is None
     assert cr.compile(lambda x: x[1:2].sum())(x).item() == 12
     with pytest.raises(IndexRangeError):
         x[4]

@@ -14,7 +14,7 @@ import chainrule as cr
 from chainrule import errors, nn, optim
 from chainrule.core.check import verify
 from chainrule.core.grad import gradients
-from chainrule.core.graph import Graph, Node
+from chainrule.core.graph import Graph, Node, walk
 from chainrule.core.loops import tidy
 from chainrule.core.rewrite import expand
 from chainrule.core.simplify import simplify
@@ -173,8 +173,8 @@ def training_graph(length: int) -> tuple[Graph, list[Array]]:
     loss = (ys * ys).sum().node
     parameters = [p.node for p in cell.parameters()]
     outputs = [loss, *[part for part in gradients([loss], parameters) if part is not None]]
-    graph = Graph([xs.node], outputs)
-    return graph, [xs.numpy()]
+    data = [node for node in walk(outputs) if node.value is not None]
+    return Graph(data, outputs), [node.value for node in data if node.value is not None]
 
 
 def size(graph: Graph) -> int:
@@ -232,7 +232,7 @@ def test_weight_gradients_are_formed_after_the_loop() -> None:
 
 
 def test_what_does_not_change_is_computed_before_the_loop() -> None:
-    w = cr.tensor(normal(3, 3))
+    w = cr.tensor(normal(3, 3), requires_grad=True)
     _, ys = cr.scan(lambda h, x: (h @ w.exp(), h), cr.zeros(1, 3, dtype="float64"), length=4)
     body = ys.node.inputs[0].attrs["body"]
     assert [node.op.name for node in body.nodes if node.inputs] == ["matmul"]

@@ -14,7 +14,7 @@ import torch
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.core.graph import Node
+from chainrule.core.graph import Node, walk
 from chainrule.errors import (
     BackwardError,
     IndexRangeError,
@@ -42,7 +42,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_nothing_is_computed_before_it_is_asked_for(evaluated: list[str]) -> None:
-    x = cr.tensor([1.0, 2.0])
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
     y = (x * 2).exp()
     assert evaluated == []
     y.tolist()
@@ -50,7 +50,7 @@ def test_nothing_is_computed_before_it_is_asked_for(evaluated: list[str]) -> Non
 
 
 def test_held_values_are_computed_once(evaluated: list[str]) -> None:
-    h = cr.tensor([1.0, 2.0]).exp()
+    h = cr.tensor([1.0, 2.0], requires_grad=True).exp()
     y, z = h.sum(), h.sin()
     y.item()
     z.tolist()
@@ -130,8 +130,9 @@ def test_an_unasked_failure_does_not_spoil_other_values(monkeypatch: pytest.Monk
     model, _, x = classifier()
     bad = nn.functional.cross_entropy(model(x), cr.tensor([0, 9]))
     monkeypatch.setattr(state, "_WAITING", 10)
-    held = [cr.ones(2) * number for number in range(8)]
-    assert (cr.ones(2) + 1).tolist() == [2, 2]
+    ones = cr.tensor([1.0, 1.0], requires_grad=True)
+    held = [ones * number for number in range(8)]
+    assert (ones + 1).tolist() == [2, 2]
     assert state.eager.waiting < 8
     assert held[3].tolist() == [3, 3]
     with pytest.raises(IndexRangeError):
@@ -446,3 +447,35 @@ def test_a_state_that_is_carried_is_not_computed_again(evaluated: list[str]) -> 
         outputs.tolist()
         counts.append(len(evaluated))
     assert counts[1] == counts[2] == counts[3]
+
+
+def test_writes_in_a_row_are_one_evaluation() -> None:
+    average = cr.tensor([1.0, 2.0], requires_grad=True)
+    version = average.variable.version
+    with cr.no_grad():
+        average.mul_(0.5).add_(average * 2).sub_(1)
+    assert average.variable.version == version
+    assert average.tolist() == [0.5, 2.0]
+    assert average.variable.version == version + 1
+
+
+def test_many_writes_in_a_row_do_not_grow_the_graph() -> None:
+    w = cr.tensor([1.0], requires_grad=True)
+    with cr.no_grad():
+        for _ in range(3 * state._REWRITES):
+            w.add_(1)
+    assert len(walk([w.node])) < 4 * state._REWRITES
+    assert w.tolist() == [1 + 3 * state._REWRITES]
+
+
+def test_tensors_that_are_gone_do_not_count_as_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = cr.tensor([1.0], requires_grad=True)
+    held = w * 3
+    state.eager.waiting = 0
+    monkeypatch.setattr(state, "_WAITING", 20)
+    for _ in range(100):
+        w * 2
+    assert held._node.value is None
+    more = [w * number for number in range(30)]
+    assert held._node.value is not None
+    assert more[7].item() == 7

@@ -92,11 +92,19 @@ def transpose(x: Node, dim0: int = -2, dim1: int = -1) -> Node:
     return permute(x, order)
 
 
+def _broadcast(x: Array, *, shape: Shape) -> Array:
+    if math.prod(shape) > 4096:
+        return np.broadcast_to(x, shape)
+    made: Array = np.empty(shape, x.dtype)  # NumPy takes longer for a view than for a few copies
+    made[...] = x
+    return made
+
+
 BROADCAST = register(
     Op(
         "broadcast_to",
         lambda x, *, shape: TensorType(shape, x.dtype),
-        lambda x, *, shape: np.broadcast_to(x, shape),
+        _broadcast,
         (lambda g, y, x, *, shape: sum_to(g, x.shape),),
         Notation("{0}", "{0}"),
     )

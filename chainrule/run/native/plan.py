@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.core.arrays import Array, address, aligned, room
 from chainrule.core.dtype import float64
-from chainrule.core.graph import Array, Graph, Node, TensorType, Variable, address, aligned, room
+from chainrule.core.graph import Graph, Node, TensorType, Variable
 from chainrule.core.rewrite import expand
 from chainrule.core.simplify import simplify
 from chainrule.core.subgraph import subgraphs
@@ -88,6 +89,8 @@ class Plan:
     def _lay_out(self, graph: Graph, fused: bool) -> None:
         """Buffers for what is handed in and out, then the tasks between them."""
         self._reads = list(graph.reads)
+        handed = list(self.graph.reads)
+        self._read_at = [handed.index(variable) for variable in self._reads]
         self._writes = list(graph.writes)
         self._output_types = [node.tensor_type for node in graph.outputs]
         cells = {variable: object() for variable in (*self._reads, *self._writes)}
@@ -196,15 +199,13 @@ class Plan:
         Returns:
             The outputs, then the values to write, in the order of ``graph.writes``.
         """
-        given = dict(zip(self.graph.reads, variables, strict=True))
         with self._lock:
             written = [np.empty(v.type.shape, v.type.dtype) for v in self._writes]
             changed = self._versions is not None
-            for i, variable in enumerate(self._reads):
-                array = np.ascontiguousarray(given[variable])
-                changed |= self._bind(self._first_read + i, array) or array.flags.writeable
-            for i, array in enumerate(written):
-                self._bind(self._first_write + i, array)
+            read = [np.ascontiguousarray(variables[index]) for index in self._read_at]
+            changed |= self._bind(self._first_read, read)
+            changed |= any(array.flags.writeable for array in read)
+            self._bind(self._first_write, written)
             if changed:
                 self._begin(None)
             return self._run(inputs, lambda: variables) + written
@@ -219,12 +220,8 @@ class Plan:
             if not self._writes:
                 self._look()
                 return self._infer(inputs)
-            buffers = {variable: variable.own() for variable in self._writes}
-            for i, variable in enumerate(self._reads):
-                array = buffers.get(variable)
-                self._bind(self._first_read + i, variable.peek() if array is None else array)
-            for i, array in enumerate(buffers.values()):
-                self._bind(self._first_write + i, array)
+            self._bind(self._first_write, [variable.own() for variable in self._writes])
+            self._bind(self._first_read, [variable.peek() for variable in self._reads])
             return self._run(inputs, self._values, lambda: _changed(self._writes))
 
     def step(
@@ -239,18 +236,21 @@ class Plan:
         """
         if not writes:
             return self(inputs, [variable.value for variable in reads])
-        given = dict(zip(self.graph.reads, reads, strict=True))
         with self._lock:
-            written = [v.peek() if v.is_private() else room(*v.type) for v in writes]
-            for slot, variable in enumerate(self._reads, self._first_read):
-                self._slots[slot] = address(given[variable].peek())
-            for slot, array in enumerate(written, self._first_write):
-                self._slots[slot] = address(array)
+            slots = self._slots
+            for slot, index in enumerate(self._read_at, self._first_read):
+                slots[slot] = reads[index].address
+            fresh = {v: room(*v.type) for v in writes if not v.is_private()}
+            for slot, v in enumerate(writes, self._first_write):
+                slots[slot] = address(fresh[v]) if v in fresh else v.address
             self._bound = [None] * len(self._bound)  # update binds its own again
 
             def commit() -> None:
-                for variable, array in zip(writes, written, strict=True):
-                    variable.take(array)
+                for v in writes:
+                    if v in fresh:
+                        v.take(fresh[v])
+                    else:
+                        v.version += 1
 
             return self._run(inputs, lambda: [variable.value for variable in reads], commit)
 
@@ -258,8 +258,7 @@ class Plan:
         """Inference: bind variables and run the prologue, if one of them has changed."""
         versions = [variable.version for variable in self._reads]
         if versions != self._versions:
-            for i, variable in enumerate(self._reads):
-                self._bind(self._first_read + i, variable.peek())
+            self._bind(self._first_read, [variable.peek() for variable in self._reads])
             self._begin(versions)
 
     def _begin(self, versions: list[int] | None) -> None:
@@ -302,12 +301,15 @@ class Plan:
         """Inputs and outputs, bound for a run; they belong to the caller, and are not kept."""
         given = [np.ascontiguousarray(array) for array in inputs]
         outputs = [np.empty(shape, dtype) for shape, dtype in self._output_types]
-        slots = self._slots
-        for slot, array in enumerate(given, FIRST_INPUT):
-            slots[slot] = address(array)
-        for slot, array in enumerate(outputs, self._first_output):
-            slots[slot] = address(array)
+        self._put(FIRST_INPUT, given)
+        self._put(self._first_output, outputs)
         return given, outputs
+
+    def _put(self, slot: int, arrays: Sequence[Array]) -> None:
+        """Put the arrays' addresses into the table, from a slot on."""
+        slots = self._slots
+        for i, array in enumerate(arrays, slot):
+            slots[i] = address(array)
 
     def _go(self, commit: Callable[[], None] | None) -> int:
         """One native call; returned is who stopped it."""
@@ -333,12 +335,14 @@ class Plan:
         interpreter.prepare(self.graph)(inputs, variables)
         raise AssertionError("the native run found an index out of range, the interpreter did not")
 
-    def _bind(self, slot: int, array: Array) -> bool:
-        """Put the array's address into the table; whether another was there."""
-        changed = self._bound[slot] is not array
-        if changed:
-            self._bound[slot] = array
-            self._slots[slot] = address(array)
+    def _bind(self, slot: int, arrays: Sequence[Array]) -> bool:
+        """Put the arrays' addresses into the table and keep them; whether others were there."""
+        changed = False
+        for i, array in enumerate(arrays, slot):
+            if self._bound[i] is not array:
+                self._bound[i] = array
+                self._slots[i] = address(array)
+                changed = True
         return changed
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chainrule.core.graph import Array, address, aligned
+from chainrule.core.arrays import Array, address, aligned
 from chainrule.run.native import runner as words
 from chainrule.run.native.jit import Library
 from chainrule.run.native.task import Entry, Loop, Task

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.graph import Array, aligned
+from chainrule.core.arrays import Array, aligned
 from chainrule.run.native import interrupts
 from chainrule.run.native import runner as words
 from chainrule.run.native.cores import keep_away, usable_cores

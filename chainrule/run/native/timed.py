@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chainrule.core.graph import Array, Variable, address, aligned
+from chainrule.core.arrays import Array, address, aligned
+from chainrule.core.graph import Variable
 from chainrule.run.native import runner as words
 from chainrule.run.native.jit import Library
 from chainrule.run.native.kernels.calling import THREAD_BYTES
