@@ -37,7 +37,7 @@ def flops(node: Node) -> float:
     if name in ("attention", "attention_gradient"):  # two products of matrices, or four
         products = 2 if name == "attention" else 4
         return products * 2.0 * math.prod(shapes[0]) * shapes[1][-2]
-    if name in ("max_pool", "adaptive_max_pool"):
+    if name in ("max_pool", "window_max", "adaptive_max_pool"):
         return float(math.prod(shapes[0]))
     if name in ("sum", "amax", "cumsum", "take_add", "gather_add"):
         return float(max(map(math.prod, shapes), default=0))

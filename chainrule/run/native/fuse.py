@@ -44,6 +44,7 @@ class Group:
         nodes: its nodes, the last first.
         split: how many leading axes make up the rows, where there are sums along rows.
         product: the matrix product or convolution whose entries it reads as they are made.
+        pool: the max pooling that reads its entries, the last of its nodes.
         is_chain: whether elementwise nodes may join; else it is one node with a kernel of its own.
     """
 
@@ -53,6 +54,7 @@ class Group:
     nodes: list[Node] = field(default_factory=list)
     split: int | None = None
     product: Node | None = None
+    pool: Node | None = None
     is_chain: bool = True
 
     def waits_for(self, other: Group) -> bool:
@@ -171,7 +173,9 @@ class Fusion:
 
     def _started(self, node: Node, level: int) -> Group:
         """A new group with this node alone."""
-        if not isinstance(node.type, TensorType):
+        if node.op.name == "window_max":
+            group = Group(node.inputs[0].shape, level, nodes=[node], pool=node)
+        elif not isinstance(node.type, TensorType):
             group = Group((), level, nodes=[node], is_chain=False)
         elif is_row_reduction(node):
             dims: Shape = node.attrs["dims"]
@@ -273,6 +277,8 @@ class Fusion:
     def _becomes_product(self, node: Node, uses: list[Use], group: Group) -> bool:
         if group.product is not None or group.split is not None or node.shape != group.shape:
             return False
+        if group.pool is not None:
+            return False
         if any(map(sees_windows, group.nodes)):
             return False
         if node in self._results_of(uses) or self._width(node, group) > _FEW:
@@ -297,7 +303,7 @@ class Fusion:
 
     def _fits_row(self, node: Node, uses: list[Use], group: Group) -> bool:
         """Whether a sum along rows, or a chain on such sums, can be part of the group."""
-        if group.product is not None:
+        if group.product is not None or group.pool is not None:
             return False
         if is_row_reduction(node) and node.attrs["keepdim"]:
             if node.inputs[0].shape != group.shape or group.split not in (

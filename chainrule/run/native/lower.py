@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from chainrule.core.dtype import bool_
 from chainrule.core.graph import Array, Graph, Node, Shape, TensorType
 from chainrule.run.native import convolutions, elementwise
 from chainrule.run.native.attention import ATTENTION
@@ -24,7 +25,7 @@ from chainrule.run.native.kernels.rows import RowsSpec
 from chainrule.run.native.loops import LOOPS
 from chainrule.run.native.ordering import ORDERING
 from chainrule.run.native.parts import COLUMN_PART, column_parts, fold_rows, is_long
-from chainrule.run.native.placing import GAP, parts_of, with_gaps
+from chainrule.run.native.placing import GAP, parts_of, straightened, with_gaps
 from chainrule.run.native.pools import POOLING
 from chainrule.run.native.products import product_tasks
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program, Step
@@ -35,8 +36,12 @@ from chainrule.run.native.turns import interleaving, take_turns
 from chainrule.run.native.views import Buffer, View, at_windows, contiguous, merged
 from chainrule.run.native.winners import SPREAD
 
+# Axes before those of a plane.
+PLANE = 2
 # Entries of a tile of an elementwise chain.
 TILE = 8192
+# So many entries are hardly in the cache.
+_MANY = 1 << 16
 
 
 class Lowering:
@@ -209,7 +214,8 @@ class Lowering:
             make = convolutions.convolution_tasks if is_convolution else product_tasks
             make(self, product, chain.program(), chain.views)
             return
-        self.pass_over(chain.program(), chain.views, group.shape, group.split)
+        split = PLANE if group.pool is not None else group.split
+        self.pass_over(chain.program(), chain.views, group.shape, split)
 
     def copy(self, source: View, target: View) -> None:
         """The entries of one view into another."""
@@ -252,7 +258,7 @@ class Lowering:
             outer, rows = merged(shape[:split], [each[:split] for each in strides])
             inner, cols = merged(shape[split:], [each[split:] for each in strides])
             if len(inner) > 1:
-                self._pass_over_copies(program, views, shape, split)
+                self.pass_over(program, straightened(self, program, views, split), shape, split)
                 return
         width = math.prod(inner)
         if split is not None and is_long(program, width):
@@ -266,10 +272,13 @@ class Lowering:
         short = width < self.target.lanes
         lanes = 2 if count * width == 1 else self.target.lanes
         axes = max(len(outer), 1)
-        spec = RowsSpec(program._replace(operands=operands), lanes, axes, short)
+        many = count * width >= _MANY
+        spec = RowsSpec(program._replace(operands=operands), lanes, axes, short, many)
         tile_rows, tile_cols = max(1, TILE // max(width, 1)), width
         if not program.has_reductions and width > TILE:
-            tile_cols = TILE
+            windows = [view.windows for view in views if view.windows]
+            band = math.lcm(*(each.height * each.length for each in windows))
+            tile_cols = max(TILE // band, 1) * band
         across = -(-width // tile_cols) if width else 1
         numbers = [count, width, tile_rows, tile_cols, across, *outer[1:]]
         for operand, view, along, column in zip(operands, views, rows, cols, strict=True):
@@ -279,23 +288,6 @@ class Lowering:
             elif operand.column == FAR:
                 numbers += column
         self._append(program, views, ("rows", spec), numbers, -(-count // tile_rows) * across)
-
-    def _pass_over_copies(
-        self, program: Program, views: Sequence[View], shape: Shape, split: int
-    ) -> None:
-        """As :meth:`pass_over`, operands whose columns are no single axis being copied first."""
-        written = {operand for _, operand in program.stores}
-        made = []
-        for number, view in enumerate(views):
-            spread = len(merged(shape[split:], [view.strides[split:]])[0]) > 1
-            made.append(self.gathered(view) if spread and number not in written else view)
-        inner, _ = merged(shape[split:], [view.strides[split:] for view in made])
-        if len(inner) > 1:  # stretched along some of the columns
-            made = [
-                view if number in written or not any(view.strides[split:]) else self.gathered(view)
-                for number, view in enumerate(views)
-            ]
-        self.pass_over(program, made, shape, split)
 
     def _append(
         self, program: Program, views: Sequence[View], spec: tuple[str, RowsSpec],
@@ -411,11 +403,14 @@ class Chain:
             self._members.add(group.product)
             self._number[group.product] = self._step("product", (), "float32")
         for node in reversed(group.nodes):
-            self._compute(node)
+            if node is group.pool:
+                self._pool(node)
+            else:
+                self._compute(node)
         stored = lowering.fusion.stored
         computed = [*group.nodes, *([group.product] if group.product else [])]
         for node in computed:
-            if node in stored and lowering.fusion.of[node] is group:
+            if node is not group.pool and node in stored and lowering.fusion.of[node] is group:
                 operand = self._operand(self._stretched(lowering.home(node), node))
                 self._stores.append((self._number[node], operand))
 
@@ -440,6 +435,14 @@ class Chain:
         if not reduction and not elementwise.has_kernel(node.op.name, dtypes):
             raise NoKernelError(f"{node.op.name} of {dtypes[-1]}")
         self._number[node] = self._step(node.op.name, args, node.dtype.name)
+
+    def _pool(self, node: Node) -> None:
+        """The largest entries of windows, and which they are, as far as somebody reads them."""
+        value = self._value(node.inputs[0])
+        for each in self._lowering.fusion.picks[node]:
+            dtype = bool_ if each.attrs["index"] else each.dtype
+            view = at_windows(self._lowering.home(each), node.attrs["kernel"], dtype)
+            self._stores.append((value, self._operand(view)))
 
     def _value(self, child: Node) -> int:
         """The step that has what a member reads."""

@@ -2,16 +2,24 @@
 
 A part of a concatenation is computed in its place there, so that nothing is copied. Rows that a
 product reads or writes have gaps between them, where they would all fall on the same lines of the
-cache. Both hold for values that chains of ops compute, which write any strides.
+cache. Both hold for values that chains of ops compute, which write any strides. What a chain reads
+along rows has to be one axis.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from chainrule.core.graph import Graph, Node
 from chainrule.run.native.fuse import Fusion
 from chainrule.run.native.products import ALIASING
+from chainrule.run.native.program import Program
+from chainrule.run.native.views import View, merged
+
+if TYPE_CHECKING:
+    from chainrule.run.native.lower import Lowering
 
 # A part is computed in its place if so many entries of it lie side by side.
 _LONG_RUN = 64
@@ -46,6 +54,25 @@ def with_gaps(graph: Graph, fusion: Fusion) -> set[Node]:
                 x = x.inputs[0]
             found.add(x)
     return {node for node in found if _is_aliasing(node) and _takes_gaps(node, fusion)}
+
+
+def straightened(
+    lowering: Lowering, program: Program, views: Sequence[View], split: int
+) -> list[View]:
+    """Views whose axes from ``split`` on are one along memory: what is none is copied."""
+    shape = views[0].shape
+    written = {operand for _, operand in program.stores}
+    made = []
+    for number, view in enumerate(views):
+        spread = len(merged(shape[split:], [view.strides[split:]])[0]) > 1
+        made.append(lowering.gathered(view) if spread and number not in written else view)
+    inner, _ = merged(shape[split:], [view.strides[split:] for view in made])
+    if len(inner) > 1:  # stretched along some of the columns
+        made = [
+            view if number in written or not any(view.strides[split:]) else lowering.gathered(view)
+            for number, view in enumerate(views)
+        ]
+    return made
 
 
 def _is_aliasing(node: Node) -> bool:

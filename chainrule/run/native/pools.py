@@ -51,7 +51,7 @@ def _axes(node: Node) -> tuple[Axis, Axis]:
     return rows, columns
 
 
-def _spec(lowering: Lowering, node: Node, places: str) -> PoolSpec:
+def _spec(lowering: Lowering, node: Node, places: bool) -> PoolSpec:
     rows, columns = _axes(node)
     strip = rows.positions
     while strip > 1 and Slab(rows, columns, strip).size > _COPY:
@@ -66,8 +66,7 @@ def _max_pool(lowering: Lowering, node: Node) -> None:
         return
     assert not isinstance(node.type, TensorType)
     picks = {each.attrs["index"]: each for each in lowering.fusion.picks.get(node, ())}
-    kind = "winners" if node.op.name == "window_max" else "places"
-    spec = _spec(lowering, node, kind if 1 in picks else "")
+    spec = _spec(lowering, node, 1 in picks)
     x = lowering.packed(node.inputs[0])
     results = [
         lowering.home(picks[index]) if index in picks else lowering.new(node.type[index])
@@ -87,7 +86,7 @@ def _gather_add(lowering: Lowering, node: Node) -> None:
     if pooling is None:
         INDEXING["gather_add"](lowering, node)
         return
-    spec = _spec(lowering, pooling, "places")._replace(strip=1)
+    spec = _spec(lowering, pooling, True)._replace(strip=1)
     views = [lowering.packed(g), lowering.packed(index)]
     planes = g.shape[0] * g.shape[1]
     tiles = -(-planes // spec.planes)
@@ -127,12 +126,10 @@ def _pooling(lowering: Lowering, node: Node) -> Node | None:
     is_plane = node.attrs["dim"] == 2 and node.shape == shape and g.shape[:2] == shape[:2]
     is_whole = index.shape == g.shape and index.size == picked.size
     return (
-        pooling
-        if is_plane and is_whole and _spec(lowering, pooling, "places").tiles_planes
-        else None
+        pooling if is_plane and is_whole and _spec(lowering, pooling, True).tiles_planes else None
     )
 
 
 POOLING: dict[str, Callable[[Lowering, Node], None]] = {
-    "max_pool": _max_pool, "window_max": _max_pool, "gather_add": _gather_add,
+    "max_pool": _max_pool, "gather_add": _gather_add,
 }  # fmt: skip

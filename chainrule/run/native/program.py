@@ -7,12 +7,12 @@ entry, and *row* when it has one per row: a sum along the row, or what was loade
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 from chainrule.run.native import elementwise
 from chainrule.run.native.elementwise import ELEMENT, IN_MEMORY
-from chainrule.run.native.ir import Function, Value, vector
+from chainrule.run.native.ir import Function, Value, vector, with_element
 from chainrule.run.native.views import Windows
 
 # Column strides, as far as a kernel is made for them.
@@ -44,7 +44,8 @@ class Operand(NamedTuple):
     Attributes:
         dtype: element type.
         column: how it moves along a row.
-        windows: of a tensor with one entry per window, that is seen at all places.
+        windows: it has one entry per window: loaded, that is seen at all places; stored, it is the
+            largest of the window's, or for "bool" the number of the place that has it.
     """
 
     dtype: str
@@ -139,17 +140,14 @@ class Lanes:
 
         Of "bool" a window has the number of the place for which it is true.
         """
-        fn, (height, width, length) = self.fn, windows
-        row = place // length
-        band = row // height
-        first = band * (length // width) + (place - row * length) // width
+        fn, width = self.fn, windows.width
+        first, corner = self._window(windows, place)
         some = base.load(vector(self.lanes // width, IN_MEMORY[dtype]), first)
         each = fn.shuffle(some, some, [lane // width for lane in range(self.lanes)])
         if dtype != "bool":
             return each
-        corner = ((row - band * height) * width).convert("trunc", "i8")
         here = fn.vector_of([lane % width for lane in range(self.lanes)], "i8")
-        return each.compare("eq", fn.splat(corner, self.lanes) + here)
+        return each.compare("eq", fn.splat(corner.convert("trunc", "i8"), self.lanes) + here)
 
     def _gathered(self, base: Value, element: str, at: Value, stride: Value) -> Value:
         fn = self.fn
@@ -187,10 +185,34 @@ class Lanes:
 
             fn.loop(0, count, 1, (), one)
 
+    def store_at_windows(self, base: Value, values: Value, windows: Windows, place: Value) -> None:
+        """What the windows of the places from ``place`` on have."""
+        base.store(values, self._window(windows, place)[0])
+
+    @staticmethod
+    def _window(windows: Windows, place: Value) -> tuple[Value, Value]:
+        """The window that a place is in, and the number of the first place of its row there."""
+        height, width, length = windows
+        row = place // length
+        band = row // height
+        first = band * (length // width) + (place - row * length) // width
+        return first, (row - band * height) * width
+
 
 def in_memory(value: Value) -> Value:
     """Booleans as bytes; other numbers as they are."""
     return value.convert("zext", "i8") if value.type.endswith(" x i1>") else value
+
+
+def largest(entries: Sequence[Value]) -> tuple[Value, Value]:
+    """In each lane the largest entry, and its number; the first of equal ones, NaN before all."""
+    best, fn = entries[0], entries[0].fn
+    winner = fn.value(0, with_element(best.type, "i8"))
+    for number, entry in enumerate(entries[1:], 1):
+        # "not at most" is true beside NaN; a NaN that leads is kept
+        better = entry.compare("ugt", best) & best.compare("ord", best)
+        best, winner = fn.select(better, entry, best), fn.select(better, number, winner)
+    return best, winner
 
 
 # ------------------------------------------------------------------------------ reductions

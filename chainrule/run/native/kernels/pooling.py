@@ -18,7 +18,7 @@ class PoolSpec(NamedTuple):
         rows, columns: the spatial axes.
         strip: rows of windows in a tile.
         planes: planes of a tile.
-        places: "places", or "winners" for the numbers of entries of windows, or "" for neither.
+        places: whether the places are wanted.
         lanes: of the vectors.
     """
 
@@ -26,7 +26,7 @@ class PoolSpec(NamedTuple):
     columns: Axis
     strip: int
     planes: int
-    places: str
+    places: bool
     lanes: int
 
     @property
@@ -74,23 +74,17 @@ def max_pool(module: Module, name: str, spec: PoolSpec) -> None:
         """A vector of windows of one row."""
         (_, _, best), *others = entries(line, p)
         down, right = fn.value(0, whole), fn.value(0, whole)
-        winner = fn.value(0, vector(lanes, "i8"))
         for i, j, number in others:
             # "not at most" is true beside NaN; a NaN that leads is kept
             better = number.compare("ugt", best) & best.compare("ord", best)
             best = fn.select(better, number, best)
-            if spec.places == "winners":
-                winner = fn.select(better, i * columns.kernel + j, winner)
-            elif spec.places:
+            if spec.places:
                 down = fn.select(better, i * rows.dilation, down)
                 right = fn.select(better, j * columns.dilation, right)
         some = Lanes(fn, lanes, fn.minimum(width - p, lanes))
         assert some.mask is not None
         fn.masked_store(values.at(target), best, some.mask)
         if places is None:
-            return
-        if spec.places == "winners":
-            fn.masked_store(places.at(target, "i8"), winner, some.mask)
             return
         numbers = fn.vector_of([lane * columns.stride for lane in range(lanes)], "i32")
         start = (p * columns.stride - columns.low).convert("trunc", "i32")

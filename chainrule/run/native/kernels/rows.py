@@ -7,6 +7,7 @@ stage.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from chainrule.run.native.elementwise import IN_MEMORY
@@ -24,11 +25,14 @@ from chainrule.run.native.program import (
     compute,
     constant,
     identity,
+    largest,
 )
 
 # The longest row whose values may wait for a later stage, and how many may.
 WAITING_COLS = 4096
 WAITING_VALUES = 16
+# So many bytes ahead memory is asked for, if a vector is at least half a line.
+_AHEAD, _HALF_LINE = 8192, 32
 # A line more than they need, so that they do not all fall on the same lines of the cache.
 _WAITING_BYTES = WAITING_COLS * SIZES["i64"] + 64
 
@@ -41,12 +45,14 @@ class RowsSpec(NamedTuple):
         lanes: of its vectors.
         axes: how many axes the rows have.
         short: rows are shorter than a vector.
+        ahead: memory is asked for before it is read.
     """
 
     program: Program
     lanes: int
     axes: int
     short: bool
+    ahead: bool
 
 
 class _Stages:
@@ -173,6 +179,15 @@ class _Row:
             return lanes.load_at_windows(self.starts[operand], dtype, windows, place + at)
         return lanes.load(self.starts[operand], dtype, column, at, self.strides[operand])
 
+    def _look_ahead(self, index: int, at: Value) -> None:
+        """Ask for what is read soon: the processor's own guess stops at the end of a page."""
+        operand = self.program.steps[index].fact
+        assert isinstance(operand, int)
+        dtype, column, windows = self.program.operands[operand]
+        element = IN_MEMORY[dtype]
+        if column == NEXT and not windows and self.spec.lanes * SIZES[element] >= _HALF_LINE:
+            self.fn.prefetch(self.starts[operand].at(at + _AHEAD // SIZES[element], element))
+
     # ------------------------------------------------------------------ one pass
 
     def _pass(self, stage: int) -> None:
@@ -195,11 +210,13 @@ class _Row:
         joins = [combine(steps[index].op, steps[index].dtype) for index in sums]
         nothing = [identity(fn, steps[i].op, steps[i].dtype, spec.lanes) for i in sums]
 
-        def columns(at: Value, lanes: Lanes, totals: list[Value]) -> list[Value]:
+        def entries(at: Value, lanes: Lanes) -> dict[int, Value]:
             known = dict(self.known)
             for index in sorted(needed):
                 if not stages.is_row[index] and (steps[index].op == "load"):
                     known[index] = self._load(index, lanes, at)
+                    if spec.ahead and lanes.mask is None and not stage:
+                        self._look_ahead(index, at)
                 elif not stages.is_row[index] and stages.of[index] < stage:
                     known[index] = lanes.load(*self._waiting(index), NEXT, at - self.left)
             compute(self.program, fresh, known)
@@ -208,10 +225,14 @@ class _Row:
                     place, _ = self._waiting(index)
                     lanes.store(place, known[index], NEXT, at - self.left)
             for index, operand in stores:
-                column = self.program.operands[operand].column
+                _, column, windows = self.program.operands[operand]
                 stride = self.strides[operand]
-                lanes.store(self.starts[operand], known[index], column, at, stride)
-            new = []
+                if not windows:
+                    lanes.store(self.starts[operand], known[index], column, at, stride)
+            return known
+
+        def columns(at: Value, lanes: Lanes, totals: list[Value]) -> list[Value]:
+            known, new = entries(at, lanes), []
             for index, total, join, zero in zip(sums, totals, joins, nothing, strict=True):
                 value = known[steps[index].args[0]]
                 if lanes.mask is not None:
@@ -219,6 +240,10 @@ class _Row:
                 new.append(join(total, value))
             return new
 
+        pooled = [pair for pair in stores if self.program.operands[pair[1]].windows]
+        if pooled:
+            self._windows(pooled, entries)
+            return
         whole = self.left
         totals = nothing
         if not spec.short:
@@ -245,6 +270,47 @@ class _Row:
         totals = fn.when(whole.compare("slt", self.right), tail, lambda: totals)
         for index, total, join in zip(sums, totals, joins, strict=True):
             self.known[index] = fn.splat(across(total, join, spec.lanes), spec.lanes)
+
+    def _windows(
+        self, stores: list[tuple[int, int]], entries: Callable[[Value, Lanes], dict[int, Value]]
+    ) -> None:
+        """All columns once, a row of windows after the other; the largest of each is stored.
+
+        Args:
+            stores: steps, and the operands that have an entry per window.
+            entries: the values of steps at a vector of columns.
+        """
+        fn, lanes = self.fn, self.spec.lanes
+        windows = self.program.operands[stores[0][1]].windows
+        assert windows is not None
+        height, width, length = windows
+        vectors = width if length % (width * lanes) == 0 else 1  # side by side
+        every = Lanes(fn, lanes)
+
+        def block(at: Value) -> None:
+            known = [
+                [entries(at + (i * length + v * lanes), every) for v in range(vectors)]
+                for i in range(height)
+            ]
+            for index, operand in stores:
+                lines = [[values[index] for values in line] for line in known]
+                parts = [
+                    fn.shuffle(line[0], line[-1], range(j, vectors * lanes, width))
+                    for line in lines
+                    for j in range(width)
+                ]
+                best, winner = largest(parts)
+                dtype, _, windows = self.program.operands[operand]
+                place = self.strides[operand]
+                assert windows is not None
+                assert place is not None
+                made = winner if dtype == "bool" else best
+                every.store_at_windows(self.starts[operand], made, windows, place + at)
+
+        def band(at: Value) -> None:
+            fn.loop(at, at + length, vectors * lanes, (), block)
+
+        fn.loop(self.left, self.right, height * length, (), band)
 
     def _waiting(self, index: int) -> tuple[Value, str]:
         """Where a value waits for a later stage, and its element type."""
