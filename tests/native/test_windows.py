@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from forced import TARGETS, forced, runs_here
+from test_random_graphs import in_small_tandems
 
 from chainrule.core.grad import gradients
 from chainrule.core.graph import Array, Graph, Node, Shape, TensorType
@@ -16,6 +17,7 @@ from chainrule.core.ops.reduction import sum
 from chainrule.core.ops.shape import reshape
 from chainrule.run import interpreter
 from chainrule.run.native.plan import Plan
+from chainrule.run.native.task import Task
 from chainrule.run.native.winners import side_by_side
 
 RNG = np.random.default_rng(0)
@@ -57,6 +59,10 @@ SHAPES: list[tuple[Shape, Shape]] = [
     ((1, 2, 144, 128), (2, 2)),  # a plane is summed in parts
     ((1, 1, 256, 96), (2, 2)),  # one plane in tiles
     ((2, 2, 20, 16), (4, 1)),
+    ((2, 3, 6, 24), (2, 2)),  # vectors in two rows
+    ((3, 5, 4, 34), (2, 2)),
+    ((2, 3, 9, 31), (3, 1)),
+    ((1, 2, 144, 120), (2, 2)),
     ((8, 16, 64, 64), (2, 2)),  # in tandem
 ]
 
@@ -145,3 +151,27 @@ def test_stretched_neighbours() -> None:
     for a, b, c in zip(found, apart, interpreter.prepare(graph)(arrays, []), strict=True):
         np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))
         np.testing.assert_allclose(a, c, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [2, 8, 9, 10, 16])
+def test_gradients_of_weights_go_in_tandem_without_a_difference(batch: int) -> None:
+    """A tile of theirs is some images; slices of a tandem are as many, or they stay apart."""
+    nodes, arrays = given_by((batch, 3, 8, 16), (3,), (5, 3, 3, 3), (4, 5, 3, 3))
+    x, scale, w, v = nodes
+    y, _ = pooling.max_pool(convolution(normalised(x, scale), w, padding=1), 2, rank=2)
+    loss = sum(convolution(normalised(x, scale), w) * 0.5) + sum(convolution(y, v) ** 2)
+    graph = Graph(nodes, gradients([loss], nodes))
+    found, apart = in_small_tandems(graph)(arrays, []), Plan(graph, fused=False)(arrays, [])
+    for a, b in zip(found, apart, strict=True):
+        np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))
+
+
+def test_the_gradient_of_a_weight_joins_what_makes_the_gradient_of_its_result() -> None:
+    nodes, _ = given_by((16, 8, 32, 32), (16,), (16, 8, 3, 3))
+    x, scale, w = nodes
+    z = normalised(convolution(x, w, padding=1), scale)
+    plan = Plan(Graph(nodes, gradients([sum(z * z)], nodes)))
+    tandems = [
+        [part.task.spec[0] for part in task.parts] for task in plan.tasks if isinstance(task, Task)
+    ]
+    assert any("wide_convolution" in names for names in tandems)

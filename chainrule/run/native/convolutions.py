@@ -249,9 +249,12 @@ def _wide(lowering: Lowering, node: Node, x: View, w: View, result: View) -> Non
     parts = -(-samples // most)
     sums = lowering.new(TensorType((tiles, size), float32))
     numbers = [groups, samples, parts, channels, per_tile, tiles, *x.strides, *w.strides[:2]]
-    lowering.tasks.append(
-        task(("wide_convolution", made), [x, w], [sums], numbers, groups * parts * tiles)
-    )
+    summing = task(("wide_convolution", made), [x, w], [sums], numbers, groups * parts * tiles)
+    if groups == parts == 1 and channels == tiles * per_tile:
+        # The channels of a weight gradient are images, which a tandem goes through.
+        by_channels = [x.permute((1, 0, 2, 3)), w.permute((1, 0, 2, 3)), sums]
+        summing = sliced(summing, by_channels, tiles, same_tiles(summing))
+    lowering.tasks.append(summing)
     if tiles > 1:
         total = lowering.new(TensorType((size,), float32))
         whole = sums.reshape((1, tiles, size))

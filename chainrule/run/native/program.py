@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from chainrule.run.native import elementwise
 from chainrule.run.native.elementwise import ELEMENT, IN_MEMORY
-from chainrule.run.native.ir import Function, Value, vector, with_element
+from chainrule.run.native.ir import Function, Value, element_of, vector, with_element
 from chainrule.run.native.views import Windows
 
 # Column strides, as far as a kernel is made for them.
@@ -136,18 +136,40 @@ class Lanes:
         return loaded.compare("ne", 0) if dtype == "bool" else loaded
 
     def load_at_windows(self, base: Value, dtype: str, windows: Windows, place: Value) -> Value:
-        """What the windows of the places from ``place`` on have; they are in one row of a plane.
+        """What the windows of the places from ``place`` on have; they are in two rows at most.
 
         Of "bool" a window has the number of the place for which it is true.
         """
-        fn, width = self.fn, windows.width
-        first, corner = self._window(windows, place)
-        some = base.load(vector(self.lanes // width, IN_MEMORY[dtype]), first)
+        fn, (_, width, length), count = self.fn, windows, self.lanes // windows.width
+        row = place // length
+        first, corner = _window(windows, row, place - row * length)
+        element = IN_MEMORY[dtype]
+        if length % self.lanes == 0 and self.mask is None:
+            some = base.load(vector(count, element), first)
+            cells = fn.splat(corner.convert("trunc", "i8"), self.lanes)
+        else:  # what is left of a row, and what follows in the next one
+            left = ((row + 1) * length - place).convert("trunc", "i32")
+            next_, below = _window(windows, row + 1, fn.value(0, "i64"))
+            numbers = fn.vector_of(range(0, self.lanes, width), "i32")
+            here = numbers.compare("slt", fn.splat(left, count))
+            rest = here ^ 1
+            if self.count is not None:
+                limit = fn.splat(self.count.convert("trunc", "i32"), count)
+                here, rest = (mask & numbers.compare("slt", limit) for mask in (here, rest))
+            type = vector(count, element)
+            some = fn.masked_load(base.at(first, element), type, here)
+            apart = left.convert("sext", "i64") // width
+            some = fn.masked_load(base.at(next_ - apart, element), type, rest, some)
+            in_row = fn.vector_of(range(self.lanes), "i32")
+            in_row = in_row.compare("slt", fn.splat(left, self.lanes))
+            corners = [fn.splat(c.convert("trunc", "i8"), self.lanes) for c in (corner, below)]
+            cells = fn.select(in_row, *corners)
         each = fn.shuffle(some, some, [lane // width for lane in range(self.lanes)])
         if dtype != "bool":
             return each
-        here = fn.vector_of([lane % width for lane in range(self.lanes)], "i8")
-        return each.compare("eq", fn.splat(corner.convert("trunc", "i8"), self.lanes) + here)
+        return each.compare(
+            "eq", cells + fn.vector_of([n % width for n in range(self.lanes)], "i8")
+        )
 
     def _gathered(self, base: Value, element: str, at: Value, stride: Value) -> Value:
         fn = self.fn
@@ -186,17 +208,21 @@ class Lanes:
             fn.loop(0, count, 1, (), one)
 
     def store_at_windows(self, base: Value, values: Value, windows: Windows, place: Value) -> None:
-        """What the windows of the places from ``place`` on have."""
-        base.store(values, self._window(windows, place)[0])
+        """What the windows of the places from ``place`` on have; all are in one row."""
+        row = place // windows.length
+        first, _ = _window(windows, row, place - row * windows.length)
+        if self.mask is None:
+            base.store(values, first)
+        else:
+            self.fn.masked_store(base.at(first, element_of(values.type)), values, self.mask)
 
-    @staticmethod
-    def _window(windows: Windows, place: Value) -> tuple[Value, Value]:
-        """The window that a place is in, and the number of the first place of its row there."""
-        height, width, length = windows
-        row = place // length
-        band = row // height
-        first = band * (length // width) + (place - row * length) // width
-        return first, (row - band * height) * width
+
+def _window(windows: Windows, row: Value, column: Value) -> tuple[Value, Value]:
+    """The window of a place, and the number that the first place of its row has there."""
+    height, width, length = windows
+    band = row // height
+    first = band * (length // width) + column // width
+    return first, (row - band * height) * width
 
 
 def in_memory(value: Value) -> Value:

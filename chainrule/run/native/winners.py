@@ -75,7 +75,7 @@ def side_by_side(graph: Graph) -> Graph:
 
 
 def _has_windows(node: Node) -> bool:
-    """Whether it is a max pooling whose windows fill planes, rows being whole vectors."""
+    """Whether it is a max pooling whose windows fill planes, a row being a vector at least."""
     if node.op.name != "max_pool" or node.inputs[0].ndim != 4 or node.inputs[0].dtype != float32:
         return False
     kernel, lanes = node.attrs["kernel"], host().lanes
@@ -86,7 +86,8 @@ def _has_windows(node: Node) -> bool:
         and kernel[1] <= 2
         and not any((*node.attrs["low"], *node.attrs["high"]))
         and set(node.attrs["dilation"]) == {1}
-        and height % kernel[0] == width % kernel[1] == width % lanes == 0
+        and height % kernel[0] == width % kernel[1] == 0
+        and width >= lanes
         and node.inputs[0].size > 0
     )
 

@@ -284,14 +284,19 @@ class _Row:
         windows = self.program.operands[stores[0][1]].windows
         assert windows is not None
         height, width, length = windows
-        vectors = width if length % (width * lanes) == 0 else 1  # side by side
-        every = Lanes(fn, lanes)
+        even = length % lanes == 0  # else the last vectors of a row are cut off
+        vectors = 1 if even and length % (width * lanes) else width  # side by side
+        count = vectors * lanes // width
 
-        def block(at: Value) -> None:
+        def block(at: Value, end: Value) -> None:
+            some = [
+                Lanes(fn, lanes, None if even else end - at - v * lanes) for v in range(vectors)
+            ]
             known = [
-                [entries(at + (i * length + v * lanes), every) for v in range(vectors)]
+                [entries(at + (i * length + v * lanes), some[v]) for v in range(vectors)]
                 for i in range(height)
             ]
+            windows_here = Lanes(fn, count, None if even else (end - at) // width)
             for index, operand in stores:
                 lines = [[values[index] for values in line] for line in known]
                 parts = [
@@ -305,10 +310,11 @@ class _Row:
                 assert windows is not None
                 assert place is not None
                 made = winner if dtype == "bool" else best
-                every.store_at_windows(self.starts[operand], made, windows, place + at)
+                windows_here.store_at_windows(self.starts[operand], made, windows, place + at)
 
         def band(at: Value) -> None:
-            fn.loop(at, at + length, vectors * lanes, (), block)
+            end = at + length
+            fn.loop(at, end, vectors * lanes, (), lambda p: block(p, end))
 
         fn.loop(self.left, self.right, height * length, (), band)
 
