@@ -2,11 +2,11 @@
 
 A group passes over the entries of one shape. It holds elementwise nodes of that shape, sums and
 maxima along its last axes, elementwise nodes on those, and perhaps the matrix product that all this
-follows. Nodes are looked at from the results backwards; a node joins a group that uses it, the one
-nearest to the inputs first, unless another group that uses it comes before that one: no group may
-wait for itself. At last, a value that is a few cheap ops away from one tensor in memory, such as a
-normalised activation, is computed again wherever it is wanted: that costs less than to store and to
-load it. The cut depends on the graph alone.
+follows, or the max pooling that follows all this. Nodes are looked at from the results backwards; a
+node joins a group that uses it, the one nearest to the inputs first, unless another group that uses
+it comes before that one: no group may wait for itself. At last, a value that is a few cheap ops
+away from one tensor in memory, such as a normalised activation, is computed again wherever it is
+wanted: that costs less than to store and to load it. The cut depends on the graph alone.
 """
 
 from __future__ import annotations

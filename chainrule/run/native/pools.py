@@ -1,4 +1,4 @@
-"""Tasks of max pooling and of its gradient."""
+"""Tasks of max pooling and of its gradient, where they are no steps of chains (``winners``)."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 Such windows fill the plane. So the gradient of max pooling is no scatter: each place of the plane
 looks at the one window it is in, and has that window's cotangent if it won it, else 0. What looks
 is an op on single entries, and joins the chain that follows; the gradient need not stand in memory.
+Pooling itself is the last step of the chain before it, whose values need not stand there either.
 
     dx[r, c] = dy[r // h, c // w]  if  winner[r // h, c // w] = (r % h) w + c % w,  else 0
 """
@@ -19,8 +20,8 @@ from chainrule.core.ops.arithmetic import where
 from chainrule.core.ops.shape import reshape
 from chainrule.run.native.target import host
 
-# A byte counts the entries of a window.
-_MOST = 256
+# The code of a window looks at each of its entries; so many at most.
+_MOST = 16
 
 
 def _max_type(x: TensorType, *, kernel: Shape, **_: Shape) -> tuple[TensorType, TensorType]:

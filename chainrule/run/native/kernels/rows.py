@@ -2,7 +2,7 @@
 
 A row is passed over in stages. A sum ends a stage: what depends on it comes in the next. Values of
 an earlier stage that are needed again wait in the thread's memory. Elementwise chains have one
-stage.
+stage. A chain may end in max pooling: windows stand side by side in the row, which is a plane.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class _Row:
         return lanes.load(self.starts[operand], dtype, column, at, self.strides[operand])
 
     def _look_ahead(self, index: int, at: Value) -> None:
-        """Ask for what is read soon: the processor's own guess stops at the end of a page."""
+        """Ask for what is read soon: the processor's own guesses come too late."""
         operand = self.program.steps[index].fact
         assert isinstance(operand, int)
         dtype, column, windows = self.program.operands[operand]
