@@ -98,6 +98,7 @@ CASES["max_pool"] = [
     _max(grid(1, 2, 8), 3, 2, 1),
     _max(grid(1, 2, 8), 2, 2, 0, 3),
     _max(grid(2, 2, 4, 6), 2),
+    _max(grid(2, 3, 2, 2), 2),  # the plane is one window
     _max(grid(1, 2, 5, 6), (3, 2), (2, 1), (1, 0)),
     _max(grid(1, 1, 6, 7), 3, 2, 1, ceil_mode=True),
     _max(grid(1, 1, 5, 5), 2, 2, 0, 2, ceil_mode=True),
