@@ -46,12 +46,9 @@ def compute_ahead(fusion: Fusion, computed: Sequence[Node], results: Container[N
             if made is not None:
                 found[node] = made
         for node, made in reversed(found.items()):
-            moved = made.nodes
-            rest = [each for each in group.nodes if each not in moved]
-            if node not in group.nodes or not (rest or group.product):
-                continue
-            if _saves(node, made, fusion, results):
-                group.nodes = rest
+            if node in group.nodes and _saves(node, made, fusion, results):
+                moved = made.nodes
+                group.nodes = [each for each in group.nodes if each not in moved]
                 nodes = {*made.maker.nodes, *moved}
                 made.maker.nodes = sorted(nodes, key=number.__getitem__, reverse=True)
                 fusion.of |= dict.fromkeys(moved, made.maker)
