@@ -13,17 +13,19 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from chainrule.run.native import vmath
-from chainrule.run.native.elementwise import emit
 from chainrule.run.native.ir import Module, Value, vector
 from chainrule.run.native.kernels.calling import Call, dot, unraveled
 from chainrule.run.native.kernels.gemm import block, pack_columns, pack_rows
-from chainrule.run.native.program import NEXT, SAME, Lanes, across
+from chainrule.run.native.program import NEXT, SAME, Combine, Lanes, across
 
 # Queries and keys in a block, and the widest query, key or value.
 BLOCK, WIDEST = 64, 256
 # From row to row of a block of weights: a line more, so that rows fall on different lines.
 _STEP = BLOCK + 16
 _TILE = BLOCK * WIDEST
+# Under a causal mask, a row's weights are computed so many columns at a time: as many as a block
+# of a product has rows, or a few more.
+_PART = 16
 
 
 class AttentionSpec(NamedTuple):
@@ -193,9 +195,28 @@ class _Kernel:
         inside_ = column % self.width
         return sums.at((column - inside_) * BLOCK + row * self.width + inside_)
 
-    def columns(self) -> range:
-        """The first columns of a block's vectors."""
-        return range(0, BLOCK, self.spec.lanes)
+    def columns(self, width: int) -> range:
+        """The first columns of the vectors of a row."""
+        return range(0, width, self.spec.lanes)
+
+    def each_row(
+        self, rows: Value, query: Value, key: Value, one: Callable[[Value, int], None]
+    ) -> None:
+        """``one(row, width)`` for the rows of a block: no query looks at keys from width on."""
+        fn = self.fn
+        if not self.spec.causal:
+            fn.loop(0, rows, 1, (), lambda row: one(row, BLOCK))
+            return
+        start: Value = fn.value(0, "i64")
+        for width in range(_PART, BLOCK + 1, _PART):
+            stop = fn.minimum(key + width - query, rows) if width < BLOCK else rows
+            fn.loop(start, stop, 1, (), lambda row, width=width: one(row, width))
+            start = fn.select(stop.compare("sgt", start), stop, start)
+
+    def clear_beyond(self, line: Value, width: int) -> None:
+        """Zeros after a row of weights, as far as a product of several rows may read."""
+        for column in range(width, min(width + _PART, BLOCK), self.spec.lanes):
+            line.store(self.constant(0.0), column)
 
     def number(self, place: Value) -> Value:
         """One number in every lane."""
@@ -204,9 +225,8 @@ class _Kernel:
     def constant(self, number: float) -> Value:
         return self.fn.value(number, vector(self.spec.lanes, "float"))
 
-    def total(self, parts: Sequence[Value], op: str = "add") -> Value:
+    def total(self, parts: Sequence[Value], join: Combine = lambda a, b: a + b) -> Value:
         """All lanes of all vectors, in every lane."""
-        join = _joined(op)
         total = parts[0]
         for part in parts[1:]:
             total = join(total, part)
@@ -232,10 +252,9 @@ class _Kernel:
         self.fn.loop(0, rows, 1, (), one)
 
 
-def _joined(op: str) -> Callable[[Value, Value], Value]:
-    if op == "add":
-        return lambda a, b: a + b
-    return lambda a, b: emit("maximum", ("float32", "float32"), "float32", (a, b))
+def _larger(a: Value, b: Value) -> Value:
+    """The maximum; NaN need not win, for the exponential of its score is NaN anyway."""
+    return a.fn.select(a.compare("ogt", b), a, b)
 
 
 def attention(module: Module, name: str, spec: AttentionSpec) -> None:
@@ -272,7 +291,7 @@ def attention(module: Module, name: str, spec: AttentionSpec) -> None:
             lambda row, _: q.row(top + row), lambda *_: (false, kernel.features),
             _below_diagonal(kernel, top, key),
         )  # fmt: skip
-        fn.loop(0, rows, 1, (), lambda row: exponentials(row, key, cols))
+        kernel.each_row(rows, top, key, lambda row, width: exponentials(row, width, key, cols))
 
         def span(row: Value, height: int) -> tuple[Value, Value]:
             stop = kernel.limit(top + row + (height - 1), key, cols)
@@ -283,36 +302,42 @@ def attention(module: Module, name: str, spec: AttentionSpec) -> None:
             lambda row, at: weights.at(row * _STEP + at), span,
         )  # fmt: skip
 
-    def exponentials(row: Value, key: Value, cols: Value) -> None:
+    def exponentials(row: Value, width: int, key: Value, cols: Value) -> None:
         limit = kernel.limit(top + row, key, cols)
         lowest = kernel.constant(-vmath.INF)
         parts, masks = [], []
-        for column in kernel.columns():
+        for column in kernel.columns(width):
             mask = kernel.part(limit - column).mask
             assert mask is not None
             loaded = kernel.sums_at(scores, row, column).load(lowest.type)
             parts.append(fn.select(mask, loaded * spec.scale, lowest))
             masks.append(mask)
         before = kernel.number(highest.at(row))
-        after = _joined("maximum")(before, kernel.total(parts, "maximum"))
+        after = _larger(before, kernel.total(parts, _larger))
         shift = fn.select(after.compare("oeq", -vmath.INF), 0.0, after)
-        change = vmath.exp(before - shift)
         line = weights.at(row * _STEP)
         found = []
-        for column, part, mask in zip(kernel.columns(), parts, masks, strict=True):
+        for column, part, mask in zip(kernel.columns(width), parts, masks, strict=True):
             power = fn.select(mask, vmath.exp(part - shift), 0.0)
             line.store(power, column)
             found.append(power)
+        kernel.clear_beyond(line, width)
+        here = kernel.total(found)
+
+        def later() -> list[Value]:
+            """What was summed before is scaled."""
+            change = vmath.exp(before - shift)
+
+            def scaled(column: Value) -> None:
+                place = kernel.sums_at(sums, row, column)
+                place.store(place.load(lowest.type) * change)
+
+            fn.loop(0, padded, spec.lanes, (), scaled)
+            return [fn.fma(kernel.number(total.at(row)), change, here)]
+
+        (all_,) = fn.when(key.compare("ne", 0), later, lambda: [here])
         highest.store(fn.lane(after, 0), row)
-        total.store(
-            fn.lane(fn.fma(kernel.number(total.at(row)), change, kernel.total(found)), 0), row
-        )
-
-        def scaled(column: Value) -> None:
-            place = kernel.sums_at(sums, row, column)
-            place.store(place.load(lowest.type) * change)
-
-        fn.when(key.compare("ne", 0), lambda: fn.loop(0, padded, spec.lanes, (), scaled))
+        total.store(fn.lane(all_, 0), row)
 
     padded = (kernel.outputs + (kernel.width - 1)) // kernel.width * kernel.width
     fn.loop(0, last, BLOCK, (), against)
@@ -386,7 +411,9 @@ def attention_gradient(module: Module, name: str, spec: AttentionSpec) -> None:
                 ("rows", spec.lda[1]), rows, cols, values_turned, kernel.outputs, inner, true,
                 lambda row, _: g.row(query + row), lambda *_: (none, kernel.outputs), wanted,
             )  # fmt: skip
-            fn.loop(0, rows, 1, (), lambda row: weigh(row, query, key, cols))
+            kernel.each_row(
+                rows, query, key, lambda row, width: weigh(row, width, query, key, cols)
+            )
 
             def seen(row: Value, height: int) -> tuple[Value, Value]:
                 """The keys that these queries look at."""
@@ -428,7 +455,7 @@ def attention_gradient(module: Module, name: str, spec: AttentionSpec) -> None:
             to_values, cols, _Matrix(dv.row(key), dv.step), kernel.outputs, lambda x, *_: x
         )
 
-    def weigh(row: Value, query: Value, key: Value, cols: Value) -> None:
+    def weigh(row: Value, width: int, query: Value, key: Value, cols: Value) -> None:
         limit = kernel.limit(query + row, key, cols)
         log = kernel.number(logs.start.at(query + row))
         left, right = g.row(query + row), y.row(query + row)
@@ -440,7 +467,7 @@ def attention_gradient(module: Module, name: str, spec: AttentionSpec) -> None:
 
         (along,) = fn.loop(0, kernel.outputs, spec.lanes, [fn.value(0.0, type)], product)
         mean = kernel.total([along])
-        for column in kernel.columns():
+        for column in kernel.columns(width):
             mask = kernel.part(limit - column).mask
             assert mask is not None
             score = kernel.sums_at(scores, row, column).load(type) * spec.scale
@@ -449,6 +476,8 @@ def attention_gradient(module: Module, name: str, spec: AttentionSpec) -> None:
             ds = fn.select(mask, p * (dp - mean) * spec.scale, 0.0)
             weights.at(row * _STEP).store(p, column)
             dscores.at(row * _STEP).store(ds, column)
+        kernel.clear_beyond(weights.at(row * _STEP), width)
+        kernel.clear_beyond(dscores.at(row * _STEP), width)
 
     fn.loop(0, kernel.keys, BLOCK, (), keys)
     fn.ret()
