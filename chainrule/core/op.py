@@ -134,14 +134,19 @@ class Op:
     elementwise: bool = False
 
     def __call__(self, *operands: Any, **attrs: Any) -> Node:
+        here = place.source
+        if here is None:  # the nodes of one call come from one line
+            place.source = caller()
         try:
             inputs = self.operands(self, *operands)
             if self.arity is not None and len(inputs) != self.arity:
                 raise TypeError(f"{self.name} takes {self.arity} inputs, not {len(inputs)}")
             type = self.infer(*[node.type for node in inputs], **attrs)
+            return Node(self, inputs, attrs, type)
         except ChainruleError as error:
             raise located(error) from None
-        return Node(self, inputs, attrs, type)
+        finally:
+            place.source = here
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -291,12 +296,10 @@ def common_dtype(op: Op, operands: Sequence[Any]) -> DType:
 
 def broadcast_shape(op: Op, shapes: Sequence[Shape]) -> Shape:
     """NumPy's rule: axes are matched from the last; an axis of length 1 stretches."""
-    if len(shapes) == 2:  # as most are
-        a, b = shapes
-        if a == b or not b:
-            return a
-        if not a:
-            return b
+    if len(shapes) == 2:  # as most are, and NumPy takes its time
+        short, long = sorted(shapes, key=len)
+        if long[len(long) - len(short) :] == short:
+            return long
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -43,7 +43,6 @@ class Plan:
     ) -> None:
         self.graph = graph
         self.hook = hook
-        self._evaluate = using or evaluate
         slot = {node: index for index, node in enumerate(graph.nodes)}
         self._inputs = [slot[node] for node in graph.inputs if node in slot]
         self._used = [index for index, node in enumerate(graph.inputs) if node in slot]
@@ -61,8 +60,10 @@ class Plan:
         for index, step in last.items():
             if index not in kept:
                 ending.setdefault(step, []).append(index)
+        self._is_numpy = using is None
+        call = evaluation if using is None else _through(using)
         self._steps = [
-            (step, node, [slot[child] for child in node.inputs], ending.get(step, ()))
+            (step, node, call(node), [slot[child] for child in node.inputs], ending.get(step, ()))
             for step, node in enumerate(graph.nodes)
             if step not in given
         ]
@@ -90,13 +91,20 @@ class Plan:
 
     def _fill(self, values: list[Any]) -> None:
         """Put in the results of the nodes, and take out those that were used for the last time."""
-        for step, node, operands, ending in self._steps:
-            result = self._evaluate(node, [values[index] for index in operands])
-            values[step] = result
-            if self.hook:
-                self.hook(node, result)
-            for index in ending:
-                values[index] = None
+        is_numpy, node = self._is_numpy, None
+        try:
+            for step, node, call, operands, ending in self._steps:
+                result = call(*[values[index] for index in operands])
+                if is_numpy and not isinstance(result, np.ndarray | tuple):
+                    result = np.asarray(result)
+                values[step] = result
+                if self.hook:
+                    self.hook(node, result)
+                for index in ending:
+                    values[index] = None
+        except ChainruleError as error:
+            assert node is not None
+            raise error.at(".".join(node.scope), node.source) from None
 
 
 def prepare(graph: Graph, hook: Hook | None = None) -> Plan:
@@ -106,19 +114,32 @@ def prepare(graph: Graph, hook: Hook | None = None) -> Plan:
 
 def evaluate(node: Node, arrays: Sequence[Array]) -> Any:
     """The result of one node from the results of its inputs."""
-    op = node.op
     try:
-        if op.evaluate is not None:
-            attrs = with_steps(node.attrs) if "body" in node.attrs else node.attrs
-            result = op.evaluate(*arrays, **attrs)
-            return result if isinstance(result, np.ndarray | tuple) else np.asarray(result)
-        if op.name == "constant":
-            return np.asarray(node.attrs["value"], node.dtype)
-        types = tuple(child.type for child in node.inputs)
-        found = _body_plan(op, types, tuple(node.attrs.items()))(arrays, ())
-        return found[0] if isinstance(node.type, TensorType) else tuple(found)
+        result = evaluation(node)(*arrays)
     except ChainruleError as error:
         raise error.at(".".join(node.scope), node.source) from None
+    return result if isinstance(result, np.ndarray | tuple) else np.asarray(result)
+
+
+def evaluation(node: Node) -> Callable[..., Any]:
+    """The function of the results of a node's inputs that gives its own: found once per plan."""
+    op, attrs = node.op, node.attrs
+    if op.evaluate is not None:
+        if not attrs:
+            return op.evaluate
+        return partial(op.evaluate, **(with_steps(attrs) if "body" in attrs else attrs))
+    if op.name == "constant":
+        value = np.asarray(attrs["value"], node.dtype)
+        return lambda: value
+    plan = _body_plan(op, tuple(child.type for child in node.inputs), tuple(attrs.items()))
+    if isinstance(node.type, TensorType):
+        return lambda *arrays: plan(arrays, ())[0]
+    return lambda *arrays: tuple(plan(arrays, ()))
+
+
+def _through(using: Evaluate) -> Callable[[Node], Callable[..., Any]]:
+    """As :func:`evaluation`, by way of another function."""
+    return lambda node: lambda *arrays: using(node, arrays)
 
 
 @lru_cache(maxsize=1024)

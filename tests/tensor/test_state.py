@@ -7,6 +7,7 @@ import gc
 import pickle
 import threading
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -30,14 +31,19 @@ from chainrule.tensor import state
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the ops that ran."""
     names: list[str] = []
-    original = interpreter.evaluate
+    original = interpreter.evaluation
 
-    def counting(node: Node, arrays: object) -> object:
-        names.append(node.op.name)
-        return original(node, arrays)  # type: ignore[arg-type]
+    def counting(node: Node) -> Callable[..., object]:
+        call = original(node)
+
+        def counted(*arrays: object) -> object:
+            names.append(node.op.name)
+            return call(*arrays)
+
+        return counted
 
     state.current().flush()
-    monkeypatch.setattr(interpreter, "evaluate", counting)
+    monkeypatch.setattr(interpreter, "evaluation", counting)
     return names
 
 
