@@ -6,7 +6,6 @@ any axis, several of equal shape on neighbouring axes, and boolean masks outside
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -45,8 +44,10 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     array = known_data(x.node)
     known = _known_index(index) if array is not None else None
     if known is not None and array is not None:
-        with contextlib.suppress(IndexError):  # worded below
+        try:
             return wrap(data(np.asarray(array[known[0]])))
+        except IndexError:  # worded below
+            pass
     plan = _plan(x, index)
     node = _basic(x.node, plan)
     if plan.arrays:
@@ -62,11 +63,11 @@ def _known_index(index: Any) -> tuple[Any] | None:
         return (array,) if array is not None and array.dtype.kind in "iu" and array.ndim else None
     if type(index) is list:
         return (index,) if index and all(type(part) is int for part in index) else None
-    parts = index if type(index) is tuple else (index,)
-    return (index,) if all(type(part) in _BASIC for part in parts) else None
+    kinds = map(type, index) if type(index) is tuple else (type(index),)
+    return (index,) if _BASIC.issuperset(kinds) else None
 
 
-_BASIC = (int, np.int64, slice, type(None), type(Ellipsis))
+_BASIC = frozenset((int, np.int64, slice, type(None), type(Ellipsis)))
 
 
 def _basic(node: Node, plan: Plan) -> Node:
