@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forced import TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from chainrule.core.ops.functions import relu
 from chainrule.core.ops.reduction import sum
 from chainrule.core.ops.shape import reshape
 from chainrule.run import interpreter
-from chainrule.run.native.convolutions import is_wide
+from chainrule.run.native.convolutions import axes, cut, is_wide
 from chainrule.run.native.kernels.windows import Axis, Slab
 from chainrule.run.native.phases import dense
 from chainrule.run.native.plan import Plan
@@ -99,6 +100,16 @@ def test_rows_share_their_padding() -> None:
     assert Slab(axis, uneven, 26, overlaps=True).pitch == 26
     apart = axis._replace(stride=2, positions=13)
     assert Slab(axis, apart, 26, overlaps=True).pitch == Slab(axis, apart, 26).pitch
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_tiles_of_one_image_have_full_blocks(name: str) -> None:
+    target = TARGETS[name]
+    nodes, _ = given_by((1, 64, 8, 8), (64, 64, 3, 3))
+    y = convolution(*nodes, padding=1)
+    strip, _ = cut(y, 64, *axes(y), target)
+    assert strip <= 4  # some tiles, for many threads
+    assert -(-strip * 8 // target.lanes) >= target.panel
 
 
 @st.composite

@@ -31,6 +31,7 @@ from chainrule.run.native.views import View
 
 if TYPE_CHECKING:
     from chainrule.run.native.lower import Lowering
+    from chainrule.run.native.target import Target
 
 # A convolution is cut into at least so many tiles, if it has the rows for it.
 _TILES = 4
@@ -138,7 +139,7 @@ def _direct(
             target.lanes, target.panel, target.window_blocks,
         )  # fmt: skip
 
-    chosen = spec(*cut(node, channels, rows, columns, target.lanes))
+    chosen = spec(*cut(node, channels, rows, columns, target))
     if chosen.room > ROOM:
         raise NoKernelError(f"convolution of rows of {columns.length} entries")
     _, tall, low = heights(outputs, chosen.blocks[0])
@@ -195,25 +196,28 @@ def _pixels(view: View) -> View | None:
     )  # fmt: skip
 
 
-def cut(node: Node, channels: int, rows: Axis, columns: Axis, lanes: int) -> tuple[int, int]:
+def cut(node: Node, channels: int, rows: Axis, columns: Axis, target: Target) -> tuple[int, int]:
     """Rows of a strip, and channels of a chain."""
     groups: int = node.attrs["groups"]
     high = rows.positions
-    least = whole_rows(columns.positions, lanes)
+    least = whole_rows(columns.positions, target.lanes)
     least = least if high % least == 0 else 1
+    fewest = least  # rows of a full block: for less, reading its weights costs more than products
+    while fewest < high and fewest * columns.positions <= (target.panel - 1) * target.lanes:
+        fewest += least
     depth = min(channels, chain_depth(rows.kernel * columns.kernel))
-    one = Slab(rows, columns, least).size
+    one = Slab(rows, columns, fewest).size
     depth = max(1, min(depth, ROOM // 2 // one))
     outputs = node.inputs[1].shape[0] // groups
     strip = high
     wanted = -(-_TILES // (node.shape[0] * groups))
-    while strip > least:
+    while strip > fewest:
         size = depth * Slab(rows, columns, strip).size
         sums = strip * columns.positions * (outputs if depth < channels else 16)
-        if size <= COPY and sums <= COPY and -(-high // strip) >= min(wanted, high // least):
+        if size <= COPY and sums <= COPY and -(-high // strip) >= min(wanted, high // fewest):
             break
         strips = -(-high // strip) + 1
-        strip = max(least, min(strip - least, least * -(-high // (strips * least))))
+        strip = max(fewest, min(strip - least, least * -(-high // (strips * least))))
     return strip, depth
 
 

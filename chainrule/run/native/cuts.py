@@ -48,7 +48,7 @@ def _spec(node: Node, target: Target) -> ConvolutionSpec:
     w = node.inputs[1]
     outputs, channels = w.shape[0] // node.attrs["groups"], w.shape[1]
     rows, columns = axes(node)
-    strip, depth = cut(node, channels, rows, columns, target.lanes)
+    strip, depth = cut(node, channels, rows, columns, target)
     return ConvolutionSpec(
         channels, outputs, rows, columns, strip, depth, True, _NOTHING, target.lanes, target.panel,
         target.window_blocks,
