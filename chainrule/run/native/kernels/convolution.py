@@ -82,8 +82,7 @@ class ConvolutionSpec(NamedTuple):
     @property
     def starts(self) -> int:
         """Places that a vector is read from; from row to row it is always the same way."""
-        is_split = self.pixels == "runs" and self.run != self.columns.positions
-        return self.lanes // self.run if is_split else 1
+        return self.lanes // self.run if self.pixels == "runs" else 1
 
     @property
     def vectors(self) -> int:
@@ -327,16 +326,16 @@ def _pixels(fn: Function, spec: ConvolutionSpec, places: list[Value]) -> Value:
     """A vector of pixels of the copy."""
     if spec.pixels != "runs":
         return places[0].load(vector(spec.lanes, "float"))
-    if len(places) == 1:  # the rows of the vector lie one pitch apart
-        places = [places[0].at(run * spec.slab.pitch) for run in range(spec.lanes // spec.run)]
-    numbers = fn.vector_of(range(spec.lanes), "i32")
-    found = places[0].load(vector(spec.lanes, "float"))
-    # Each run is read over what is too much in those before it.
-    for number, place in enumerate(places[1:], 1):
-        start = number * spec.run
-        rest = numbers.compare("sge", start)
-        found = fn.masked_load(place.at(-start), found.type, rest, found)
-    return found
+    if len(places) == 2 and spec.lanes == 16:  # its masks have registers of their own
+        first, second = places
+        low = first.load(vector(spec.lanes, "float"))
+        high = fn.vector_of(range(spec.lanes), "i32").compare("sge", spec.run)
+        return fn.masked_load(second.at(-spec.run), low.type, high, low)
+    parts = [place.load(vector(spec.run, "float")) for place in places]
+    while len(parts) > 1:
+        size = range(spec.lanes // len(parts) * 2)
+        parts = [fn.shuffle(a, b, size) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
 
 
 def _table(module: Module, taps: list[int]) -> str:
