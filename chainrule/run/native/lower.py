@@ -272,6 +272,8 @@ class Lowering:
         short = width < self.target.lanes
         lanes = 2 if count * width == 1 else self.target.lanes
         axes = max(len(outer), 1)
+        seen = {(view.strides, view.offset) for view in views if view.windows}
+        assert len(seen) < 2, "the kernel takes them to be seen from the same places"
         many = count * width >= _MANY
         spec = RowsSpec(program._replace(operands=operands), lanes, axes, short, many)
         tile_rows, tile_cols = max(1, TILE // max(width, 1)), width

@@ -119,16 +119,20 @@ def rows(module: Module, name: str, spec: RowsSpec) -> None:
     def row(index: Value) -> None:
         at = unraveled(index, lengths) if spec.axes else []
         starts, places = [], list(steps)
+        place: Value | None = None  # all that is seen at windows is seen from the same places
         for number, operand in enumerate(program.operands):
-            start, place = bases[number], steps[number]
-            for i, stride in zip(at, strides[number], strict=True):
-                if operand.windows:
+            start = bases[number]
+            if operand.windows:
+                if place is None:
+                    place = steps[number]
                     assert place is not None
-                    place = place + i * stride
-                else:
+                    for i, stride in zip(at, strides[number], strict=True):
+                        place = place + i * stride
+                places[number] = place
+            else:
+                for i, stride in zip(at, strides[number], strict=True):
                     start = start.at(i * stride, IN_MEMORY[operand.dtype])
             starts.append(start)
-            places[number] = place
         _Row(fn, spec, starts, places, left, right, call.scratch).write()
 
     fn.loop(first, fn.minimum(first + tile_rows, count), 1, (), row)
