@@ -43,8 +43,12 @@ class Target:
 
     @property
     def window_blocks(self) -> tuple[int, ...]:
-        """As ``blocks``, for convolutions: of 32 registers, NEON's code generator needs more."""
-        return (7, *self.blocks[1:]) if self.panel == 3 else self.blocks
+        """As ``blocks``, for convolutions, which cut their channels evenly.
+
+        So they may fill AVX-512's registers; of as many, NEON's code generator needs more.
+        """
+        full = 7 if self.panel == 3 else 14 if self.lanes == 16 else self.blocks[0]
+        return (full, *self.blocks[1:])
 
 
 def target_for(triple: str, cpu: str, features: dict[str, bool]) -> Target:
@@ -56,7 +60,8 @@ def target_for(triple: str, cpu: str, features: dict[str, bool]) -> Target:
     rounding = features.get("sse4.1", False)
     fma = features.get("fma", False)
     if features.get("avx512f") and features.get("avx512vl") and features.get("avx512bw"):
-        return Target(triple, cpu, words, 16, True, True, 2, (14, 8, 4, 2, 1))
+        # 14 rows would fit, but a batch is seldom a multiple of 14, and 2 rows cost as much as 4.
+        return Target(triple, cpu, words, 16, True, True, 2, (12, 8, 4, 2, 1))
     if features.get("avx2"):
         return Target(triple, cpu, words, 8, fma, True, 2, (6, 4, 2, 1))
     # Without FMA a product takes a register of its own before it is added.
