@@ -7,20 +7,18 @@ not count, makes what is missing.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from functools import partial
 
-from common import medians
+from common import environment, medians
 
 MOST = 2.0
 
 
 def fresh(program: str) -> None:
     """Run a line of Python in a new process."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment())
 
 
 def seconds(rounds: int) -> dict[str, float]:

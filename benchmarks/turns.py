@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common import environment
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -36,7 +38,7 @@ class Process:
         keys: Sequence[str] = ("training",),
         threads: int = 1,
         start: str | None = None,
-        **environment: str,
+        **more: str,
     ) -> None:
         """Start it. ``threads=0`` leaves the number to the library."""
         order = {
@@ -49,7 +51,7 @@ class Process:
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from worker import serve; serve()", json.dumps(order)],
             cwd=HERE,
-            env={**os.environ, **limits, "PYTHONPATH": path, **environment},
+            env=environment(**limits, PYTHONPATH=path, **more),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -22,7 +22,6 @@ import contextlib
 import io
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -75,13 +74,18 @@ def child(library: str, path: Path, threads: int) -> dict[str, float]:
 
 def measure(library: str, path: Path, threads: int) -> dict[str, float] | None:
     """The seconds of one run; None if the program failed. The second run is not in the whole."""
+    from common import environment  # brings NumPy: nothing that the child should start with
+
     command = [sys.executable, __file__, "--child", library, "--threads", str(threads), str(path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has bytecode
     with tempfile.TemporaryDirectory() as folder:  # programs write checkpoints where they stand
         start = time.perf_counter()
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            command,
+            cwd=folder,
+            env=environment(OMP_NUM_THREADS=str(threads)),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         whole = time.perf_counter() - start
     if done.returncode:
