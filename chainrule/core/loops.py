@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from chainrule.core.graph import Graph, Node, derived_from, walk
 from chainrule.core.ops.scan import SCAN
+from chainrule.core.rewrite import replaced
 from chainrule.core.subgraph import Subgraph
 
 
@@ -29,22 +30,18 @@ def tidy(graph: Graph) -> Graph:
         return graph
     merged = {node: _Merged(group, read) for group in loops.values() for node in group[:1]}
     first = {node: group[0] for group in loops.values() for node in group}
-    done = {node: node for node in given}
-    for node in graph.nodes:
-        if node in done:
-            continue
+
+    def rule(node: Node, done: Mapping[Node, Node]) -> Node | None:
         if node in first:
             loop = first[node]
-            done[node] = done[loop] if loop in done else merged[loop].rebuilt(done)
-        elif node.op.name == "pick" and node.inputs[0] in first:
+            return done[loop] if loop in done else merged[loop].rebuilt(done)
+        if node.op.name == "pick" and node.inputs[0] in first:
             loop = node.inputs[0]
             index = merged[first[loop]].position(loop, node.attrs["index"])
-            done[node] = node.with_inputs((done[loop],)).with_attrs({"index": index})
-        else:
-            inputs = tuple(done[child] for child in node.inputs)
-            done[node] = node if inputs == node.inputs else node.with_inputs(inputs)
-    outputs = [done[node] for node in graph.outputs]
-    return Graph(graph.inputs, outputs, {v: done[node] for v, node in graph.writes.items()})
+            return node.with_inputs((done[loop],)).with_attrs({"index": index})
+        return None
+
+    return replaced(graph, rule)
 
 
 def _steps(node: Node) -> Hashable:

@@ -8,6 +8,7 @@ from chainrule.core.graph import Graph, Node, TensorType, derived_from, walk
 from chainrule.core.subgraph import with_subgraphs
 
 Replace = Callable[[Node], Node]
+Rule = Callable[[Node, Mapping[Node, Node]], Node | None]
 
 
 def rebuild(
@@ -18,10 +19,15 @@ def rebuild(
     for node in walk(outputs, stop=done.__contains__):
         if node in done:
             continue
-        inputs = tuple(done[child] for child in node.inputs)
-        changed = any(a is not b for a, b in zip(inputs, node.inputs, strict=True))
-        done[node] = replace(node.with_inputs(inputs) if changed else node)
+        done[node] = replace(_on(done, node))
     return [done[output] for output in outputs]
+
+
+def _on(done: Mapping[Node, Node], node: Node) -> Node:
+    """The node on what stands for its inputs."""
+    inputs = tuple([done[child] for child in node.inputs])
+    same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+    return node if same else node.with_inputs(inputs)
 
 
 def substitute(outputs: Sequence[Node], mapping: Mapping[Node, Node]) -> list[Node]:
@@ -35,6 +41,21 @@ def rewritten(graph: Graph, replace: Replace) -> Graph:
     results = rebuild(graph.results, replace, kept)
     outputs, writes = results[: len(graph.outputs)], results[len(graph.outputs) :]
     return Graph(graph.inputs, outputs, dict(zip(graph.writes, writes, strict=True)))
+
+
+def replaced(graph: Graph, rule: Rule) -> Graph:
+    """The graph with other nodes where the rule gives some; its inputs stay.
+
+    The rule gets a node of the graph itself, which it may know by who uses it, and what stands for
+    the nodes before; :func:`rewritten` hands over nodes whose inputs were replaced.
+    """
+    done = {node: node for node in graph.inputs}
+    for node in graph.nodes:
+        if node not in done:
+            made = rule(node, done)
+            done[node] = _on(done, node) if made is None else made
+    outputs = [done[node] for node in graph.outputs]
+    return Graph(graph.inputs, outputs, {v: done[node] for v, node in graph.writes.items()})
 
 
 def body_of(node: Node) -> tuple[Node, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from chainrule.core.ops import shape
 from chainrule.core.ops.arithmetic import neg, sin, stop_gradient
 from chainrule.core.ops.functions import cross_entropy, gelu, log_softmax, mean, sigmoid
 from chainrule.core.ops.reduction import sort, sum
-from chainrule.core.rewrite import expand, rewritten, substitute
+from chainrule.core.rewrite import expand, replaced, rewritten, substitute
 from chainrule.core.simplify import simplify
 from chainrule.errors import VerifierError
 from chainrule.run import interpreter
@@ -44,6 +44,22 @@ def test_untouched_nodes_stay_themselves() -> None:
     (x,) = input_nodes([X])
     y = sin(x) * 2
     assert rewritten(Graph([x], [y]), lambda node: node).outputs == (y,)
+
+
+def test_a_rule_sees_the_nodes_of_the_graph_itself() -> None:
+    (x,) = input_nodes([X])
+    inner = sin(x)
+    outer = sin(inner)  # known by who it is: the other sine stays
+    graph = Graph([x], [neg(outer), inner])
+
+    def rule(node: Node, done: Mapping[Node, Node]) -> Node | None:
+        return neg(done[inner]) if node is outer else None
+
+    made = replaced(graph, rule)
+    assert names(made) == ["input", "sin", "neg", "neg"]
+    assert made.outputs[1] is inner
+    assert run(made.outputs, [x], [X])[0].tolist() == np.sin(X).tolist()
+    assert replaced(graph, lambda node, done: None).outputs == graph.outputs
 
 
 def test_rebuilt_nodes_keep_their_place() -> None:

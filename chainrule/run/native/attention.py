@@ -17,6 +17,7 @@ from chainrule.core.dtype import float32
 from chainrule.core.graph import Graph, Node, TensorType, derived_from
 from chainrule.core.op import Notation, Op, pick
 from chainrule.core.ops.shape import transpose
+from chainrule.core.rewrite import replaced
 from chainrule.run.native.kernels.attention import BLOCK, WIDEST, AttentionSpec
 from chainrule.run.native.tandem import same_tiles, sliced
 from chainrule.run.native.task import task
@@ -79,19 +80,18 @@ def attended(graph: Graph) -> Graph:
     found = [made for node in graph.nodes if (made := _match(node, users)) is not None]
     if not found:
         return graph
-    replaced: dict[Node, tuple[_Found, int]] = {}
+    parts: dict[Node, tuple[_Found, int]] = {}
     for each in found:
-        replaced[each.output] = each, -1
-        replaced |= {node: (each, index) for index, node in enumerate(each.results)}
-    return _rebuilt(graph, replaced)
+        parts[each.output] = each, -1
+        parts |= {node: (each, index) for index, node in enumerate(each.results)}
+    return _rebuilt(graph, parts)
 
 
-def _rebuilt(graph: Graph, replaced: Mapping[Node, tuple[_Found, int]]) -> Graph:
-    done: dict[Node, Node] = {node: node for node in graph.inputs}
+def _rebuilt(graph: Graph, parts: Mapping[Node, tuple[_Found, int]]) -> Graph:
     forward: dict[Node, Node] = {}
     backward: dict[Node, Node] = {}
 
-    def made(each: _Found, index: int) -> Node:
+    def made(done: Mapping[Node, Node], each: _Found, index: int) -> Node:
         q, k, v = done[each.q], transpose(done[each.k]), done[each.v]
         if each.output not in forward:
             forward[each.output] = FORWARD(q, k, v, scale=each.scale, causal=each.causal)
@@ -104,17 +104,13 @@ def _rebuilt(graph: Graph, replaced: Mapping[Node, tuple[_Found, int]]) -> Graph
             backward[each.output] = BACKWARD(*inputs, scale=each.scale, causal=each.causal)
         return pick(backward[each.output], index)
 
-    for node in graph.nodes:
-        if node in done:
-            continue
-        if node in replaced:
-            with derived_from(node):
-                done[node] = made(*replaced[node])
-        else:
-            inputs = tuple(done[child] for child in node.inputs)
-            done[node] = node if inputs == node.inputs else node.with_inputs(inputs)
-    outputs = [done[node] for node in graph.outputs]
-    return Graph(graph.inputs, outputs, {v: done[node] for v, node in graph.writes.items()})
+    def rule(node: Node, done: Mapping[Node, Node]) -> Node | None:
+        if node not in parts:
+            return None
+        with derived_from(node):
+            return made(done, *parts[node])
+
+    return replaced(graph, rule)
 
 
 # ------------------------------------------------------------------------------ matching

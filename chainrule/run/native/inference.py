@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from chainrule.core.graph import Graph, Node, derived_from
 from chainrule.core.ops.shape import broadcast_to, reshape
+from chainrule.core.rewrite import replaced
 
 
 def settled(graph: Graph) -> frozenset[Node]:
@@ -42,19 +43,15 @@ def folded(graph: Graph) -> Graph:
     uses = Counter(graph.results)
     for node in graph.nodes:
         uses.update(node.inputs)
-    done = {node: node for node in graph.inputs}
-    for node in graph.nodes:
-        if node in done:
-            continue
+
+    def rule(node: Node, done: Mapping[Node, Node]) -> Node | None:
         found = _found(node, uses, known)
-        if found is not None:
-            with derived_from(node):
-                done[node] = _affine(found, done)
-        else:
-            inputs = tuple(done[child] for child in node.inputs)
-            same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-            done[node] = node if same else node.with_inputs(inputs)
-    return Graph(graph.inputs, [done[node] for node in graph.outputs])
+        if found is None:
+            return None
+        with derived_from(node):
+            return _affine(found, done)
+
+    return replaced(graph, rule)
 
 
 class _Norm(NamedTuple):

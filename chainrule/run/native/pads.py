@@ -7,12 +7,14 @@ entry is still added to 0, which turns -0 into 0, so that no bit differs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from chainrule.core.graph import Graph, Node, derived_from
 from chainrule.core.op import constant
 from chainrule.core.ops.arithmetic import add
 from chainrule.core.ops.shape import concatenate
+from chainrule.core.rewrite import replaced
 
 
 class _Part(NamedTuple):
@@ -41,20 +43,16 @@ def joined(graph: Graph) -> Graph:
     }
     if not chains:
         return graph
-    done: dict[Node, Node] = {node: node for node in graph.inputs}
-    for node in graph.nodes:
-        if node in done:
-            continue
-        if node in chains:
-            dim, parts = chains[node]
-            with derived_from(node):
-                zero = constant(0.0, node.dtype)
-                done[node] = concatenate([add(done[part.node], zero) for part in parts], dim)
-        else:
-            inputs = tuple(done[child] for child in node.inputs)
-            done[node] = node if inputs == node.inputs else node.with_inputs(inputs)
-    outputs = [done[node] for node in graph.outputs]
-    return Graph(graph.inputs, outputs, {v: done[node] for v, node in graph.writes.items()})
+
+    def rule(node: Node, done: Mapping[Node, Node]) -> Node | None:
+        if node not in chains:
+            return None
+        dim, parts = chains[node]
+        with derived_from(node):
+            zero = constant(0.0, node.dtype)
+            return concatenate([add(done[part.node], zero) for part in parts], dim)
+
+    return replaced(graph, rule)
 
 
 def _parts(node: Node, inner: set[Node]) -> tuple[int, list[_Part]] | None:

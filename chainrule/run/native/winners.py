@@ -18,6 +18,7 @@ from chainrule.core.graph import Graph, Node, Shape, TensorType, derived_from
 from chainrule.core.op import Notation, Op, pick
 from chainrule.core.ops.arithmetic import where
 from chainrule.core.ops.shape import reshape
+from chainrule.core.rewrite import replaced
 from chainrule.run.native.target import host
 
 # The code of a window looks at each of its entries; so many at most.
@@ -56,23 +57,18 @@ def side_by_side(graph: Graph) -> Graph:
     pools = {node for node in graph.nodes if _has_windows(node) and _is_private(node, users)}
     if not pools:
         return graph
-    done: dict[Node, Node] = {node: node for node in graph.inputs}
-    for node in graph.nodes:
-        if node in done:
-            continue
-        inputs = tuple(done[child] for child in node.inputs)
+
+    def rule(node: Node, done: Mapping[Node, Node]) -> Node | None:
         with derived_from(node):
             if node in pools:
-                done[node] = WINDOW_MAX(*inputs, **node.attrs)
-            elif node.op.name == "pick" and node.inputs[0] in pools:
-                done[node] = pick(inputs[0], node.attrs["index"])
-            elif node.op.name == "gather_add" and _pool_of(node.inputs[1]) in pools:
-                done[node] = _gradient(node, inputs[0], done)
-            else:
-                same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-                done[node] = node if same else node.with_inputs(inputs)
-    outputs = [done[node] for node in graph.outputs]
-    return Graph(graph.inputs, outputs, {v: done[node] for v, node in graph.writes.items()})
+                return WINDOW_MAX(done[node.inputs[0]], **node.attrs)
+            if node.op.name == "pick" and node.inputs[0] in pools:
+                return pick(done[node.inputs[0]], node.attrs["index"])
+            if node.op.name == "gather_add" and _pool_of(node.inputs[1]) in pools:
+                return _gradient(node, done)
+        return None
+
+    return replaced(graph, rule)
 
 
 def _has_windows(node: Node) -> bool:
@@ -122,11 +118,12 @@ def _is_private(pool: Node, users: Mapping[Node, Sequence[Node]]) -> bool:
     return all(each.attrs["index"] == 0 or is_read_by_gradients(each) for each in picks)
 
 
-def _gradient(node: Node, g: Node, done: Mapping[Node, Node]) -> Node:
+def _gradient(node: Node, done: Mapping[Node, Node]) -> Node:
     """The cotangents of the windows, at the places that won."""
-    pool = _pool_of(node.inputs[1])
+    g, index = node.inputs
+    pool = _pool_of(index)
     assert pool is not None
     kernel: Shape = pool.attrs["kernel"]
     winners = pick(done[pool], 1)
-    dense = AT_WINDOWS(reshape(g, winners.shape), kernel=kernel)
+    dense = AT_WINDOWS(reshape(done[g], winners.shape), kernel=kernel)
     return reshape(where(WON(winners, kernel=kernel), dense, 0.0), node.shape)
