@@ -37,6 +37,12 @@ class Step(NamedTuple):
     dtype: str
     fact: Hashable = None
 
+    @property
+    def operand(self) -> int:
+        """Of a load, the number of the operand."""
+        assert isinstance(self.fact, int)
+        return self.fact
+
 
 class Operand(NamedTuple):
     """A tensor that is loaded or stored.
@@ -65,7 +71,7 @@ class Program(NamedTuple):
         rows: list[bool] = []
         for step in self.steps:
             if step.op == "load":
-                rows.append(self.operands[_number(step)].column == SAME)
+                rows.append(self.operands[step.operand].column == SAME)
             else:
                 alike = step.op != "product" and all(rows[arg] for arg in step.args)
                 rows.append(step.op in REDUCTIONS or alike)
@@ -74,11 +80,6 @@ class Program(NamedTuple):
     @property
     def has_reductions(self) -> bool:
         return any(step.op in REDUCTIONS for step in self.steps)
-
-
-def _number(step: Step) -> int:
-    assert isinstance(step.fact, int)
-    return step.fact
 
 
 # ------------------------------------------------------------------------------ emitting

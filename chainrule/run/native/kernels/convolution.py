@@ -434,8 +434,7 @@ class _Following:
             lanes.store(self.starts[operand], known[index], column, pixel, self.alongs[operand])
 
     def _load(self, index: int, lanes: Lanes, pixel: Value) -> Value:
-        operand = self.program.steps[index].fact
-        assert isinstance(operand, int)
+        operand = self.program.steps[index].operand
         dtype, column, _ = self.program.operands[operand]
         return lanes.load(self.starts[operand], dtype, column, pixel, self.alongs[operand])
 

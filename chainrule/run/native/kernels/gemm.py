@@ -459,8 +459,7 @@ class Following:
         return starts, known
 
     def _load(self, starts: list[Value], index: int, lanes: Lanes, at: Value) -> Value:
-        operand = self.program.steps[index].fact
-        assert isinstance(operand, int)
+        operand = self.program.steps[index].operand
         dtype, column, _ = self.program.operands[operand]
         return lanes.load(starts[operand], dtype, column, at, self.col_strides[operand])
 

@@ -174,8 +174,7 @@ class _Row:
             compute(self.program, [index], self.known)
 
     def _load(self, index: int, lanes: Lanes, at: Value) -> Value:
-        operand = self.program.steps[index].fact
-        assert isinstance(operand, int)
+        operand = self.program.steps[index].operand
         dtype, column, windows = self.program.operands[operand]
         if windows:
             place = self.strides[operand]
@@ -185,8 +184,7 @@ class _Row:
 
     def _look_ahead(self, index: int, at: Value) -> None:
         """Ask for what is read soon: the processor's own guesses come too late."""
-        operand = self.program.steps[index].fact
-        assert isinstance(operand, int)
+        operand = self.program.steps[index].operand
         dtype, column, windows = self.program.operands[operand]
         element = IN_MEMORY[dtype]
         if column == NEXT and not windows and self.spec.lanes * SIZES[element] >= _HALF_LINE:
