@@ -21,6 +21,16 @@ def frozen(array: Array) -> Array:
     return array
 
 
+def owned(array: Array) -> Array:
+    """A read-only array that keeps no larger one alive."""
+    flags = array.flags
+    if array.base is not None or not flags.c_contiguous:
+        array = np.array(array, order="C")
+        flags = array.flags
+    flags.writeable = False
+    return array
+
+
 _word_at = ctypes.c_size_t.from_address
 _HEAD = object.__basicsize__
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.core.arrays import Array
+from chainrule.core.arrays import Array, owned
 from chainrule.core.dtype import DType, default_dtype
 from chainrule.core.graph import Node, TensorType
 from chainrule.core.op import CONSTANT, Op
@@ -54,7 +54,7 @@ def pointwise(op: Op, operands: Sequence[Any]) -> Node | None:
     type_, dtypes = rule
     given = [np.asarray(array, dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
     result = quietly(op.evaluate, *given)
-    return Node(op, (), {}, type_, _kept(result))
+    return Node(op, (), {}, type_, owned(np.asarray(result)))
 
 
 def small_value(node: Node) -> Array | None:
@@ -102,13 +102,4 @@ def _computed(order: Sequence[Node]) -> Array:
     for node in order:
         arrays = [found[x] if x.value is None else x.value for x in node.inputs]
         found[node] = evaluate(node, arrays)
-    return _kept(found[node])
-
-
-def _kept(array: Any) -> Array:
-    """A read-only array that is a part of none."""
-    kept: Array = np.asarray(array)
-    if kept.base is not None or not kept.flags.c_contiguous:
-        kept = kept.copy(order="C")
-    kept.flags.writeable = False
-    return kept
+    return owned(found[node])

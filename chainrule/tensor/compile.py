@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.core.arrays import owned
 from chainrule.core.dtype import DTYPES, default_dtype, float64
 from chainrule.core.graph import (
     Array,
@@ -35,7 +36,7 @@ from chainrule.core.rewrite import expand
 from chainrule.core.simplify import simplify
 from chainrule.errors import ManyPlansWarning, OptionError, Source
 from chainrule.run import Plan, Update, executor, prepare, updater
-from chainrule.tensor.state import Epoch, Trace, current, eager, owned, refuse_traced, tracing
+from chainrule.tensor.state import Epoch, Trace, current, eager, refuse_traced, tracing
 from chainrule.tensor.tensor import Number, Tensor, to_array, wrap
 from chainrule.tensor.variable import VariableTensor
 

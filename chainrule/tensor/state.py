@@ -18,6 +18,7 @@ from operator import attrgetter
 
 import numpy as np
 
+from chainrule.core.arrays import owned
 from chainrule.core.dtype import DType, int64
 from chainrule.core.graph import Array, Node, Shape, TensorType, Variable, place, walk
 from chainrule.core.op import Op, input, written
@@ -255,16 +256,6 @@ class State:
 
 def _known(node: Node) -> bool:
     return node.value is not None
-
-
-def owned(array: Array) -> Array:
-    """A read-only array that keeps no larger one alive."""
-    flags = array.flags
-    if array.base is not None or not flags.c_contiguous:
-        array = np.array(array, order="C")
-        flags = array.flags
-    flags.writeable = False
-    return array
 
 
 def data(array: Array) -> Node:
