@@ -19,6 +19,7 @@ def test_truncated_normal() -> None:
     values = init.trunc_normal_(parameter(100, 200), 0.5, 1.0, -1.0, 1.5).numpy()
     assert values.min() >= -1
     assert values.max() <= 1.5
+    torch.manual_seed(0)  # else what it draws depends on the tests before
     theirs = torch.nn.init.trunc_normal_(torch.zeros(100, 200), 0.5, 1.0, -1.0, 1.5).numpy()
     assert abs(values.mean() - theirs.mean()) < 0.02
     assert abs(values.std() - theirs.std()) < 0.02
