@@ -44,7 +44,7 @@ class Row:
         seconds: of a step, round by round; a round of one candidate pairs with that of another.
         busy: seconds of processor time per second.
         flops: products and sums of the matrix products of a step.
-        peak: the most that one core computed in these turns, per second.
+        peaks: the most that one core computes, per second, round by round.
         memory: the most bytes that the process had; of training alone.
     """
 
@@ -56,7 +56,7 @@ class Row:
     seconds: list[float]
     busy: float
     flops: float
-    peak: float
+    peaks: list[float]
     memory: float | None = None
 
 
@@ -116,12 +116,12 @@ def _rows(
         for each, reason in failed.items():
             notes.append(_note(workload, each, reason))
             everyone.pop(each).end()
-        peak = everyone[PEAK, 1].flops / min(seconds for seconds, _ in found[PEAK, 1])
+        peaks = [everyone[PEAK, 1].flops / seconds for seconds, _ in found[PEAK, 1]]
         batch, flops = _size(workload, key)
         rows += [
             Row(
                 kind, workload.name, batch, threads, name, [seconds for seconds, _ in turns],
-                float(np.mean([busy for _, busy in turns])), flops, peak,
+                float(np.mean([busy for _, busy in turns])), flops, peaks,
             )
             for (name, threads), turns in found.items() if name != PEAK
         ]  # fmt: skip

@@ -166,7 +166,7 @@ def _lines(workload: str, batch: int, cell: dict[str, Row]) -> Iterator[list[str
         yield [
             workload, str(batch), f"{name} (fastest peer)" if row is best else name,
             f"{_number(1e3 * median(row))} ({_number(low)}-{_number(high)})",
-            f"{row.flops / median(row) / 1e9:.0f}", f"{share(row):.0%}",
+            f"{row.flops / median(row) / 1e9:.0f}", f"{share(row).median:.0%}",
             f"{row.busy / row.threads:.0%}", compared, verdict,
             f"{row.memory / MEGABYTE:.0f}" if row.memory else "",
         ]  # fmt: skip
@@ -251,7 +251,8 @@ where it holds 1, "ours is" even.
 
 - ms: the median of the rounds, with an interval of the same kind.
 - of peak: products and sums of the matrix products, per second and thread, over what one core
-  computes that does nothing but fused products and sums: one more process in the same turns.
+  computes that does nothing but fused products and sums: one more process in the same turns, its
+  turn paired with the candidate's of the same round, since the clock of a core is not constant.
 - CPU: processor time per second and thread. Far under 100%, other programs had the core.
 - peak MB: the most memory that the process had at once (VmHWM of Linux, elsewhere ru_maxrss), with
   Python, the library, the making of the step, and what it keeps.

@@ -21,14 +21,14 @@ from workloads import WORKLOADS, sized
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS, TORCH, JAX, ONNX = candidates.OURS, candidates.EAGER, candidates.JAX, candidates.ONNX
-PEAK = 100e9
+PEAKS = [100e9, 90e9, 125e9]
 
 
 def row(candidate: str, seconds: float, kind: str = "training", **changes: object) -> Row:
     facts = {
         "kind": kind, "workload": "W4", "batch": 64, "threads": 1, "candidate": candidate,
-        "seconds": [seconds, 1.1 * seconds, seconds], "busy": 1.0, "flops": 15.6e9, "peak": PEAK,
-        "memory": 100e6 if candidate == OURS else 200e6,
+        "seconds": [seconds, 1.1 * seconds, seconds], "busy": 1.0, "flops": 15.6e9,
+        "peaks": PEAKS, "memory": 100e6 if candidate == OURS else 200e6,
     }  # fmt: skip
     return Row(**{**facts, **changes})
 
@@ -68,7 +68,9 @@ def test_where_we_are_behind_stays_and_stands_out(results: Results) -> None:
 def test_goals_say_what_falls_short(results: Results) -> None:
     found = {goal.about: goal for goal in figures.goals(results)}
     assert not found["training W4, 1 thread, against jax"].met
-    assert found["training W4, 1 thread, share of the FMA peak"].found == "78%"
+    assert found["training W4, 1 thread, share of the FMA peak"].found == (
+        "0.78 (0.62-0.79), 0.62 of the best round's"
+    )
     assert found["our 2 threads against our 1, W2-W7, geometric mean of 1"].found == "1.60"
     assert not found["our 2 threads against our 1, W2-W7, geometric mean of 1"].met
     assert found["training W4, 2 threads, against torch"].met
@@ -97,7 +99,7 @@ def test_numbers_go_into_the_folder_and_come_back(results: Results, tmp_path: Pa
     report.save(results, tmp_path)
     assert report.load(tmp_path) == results
     assert "## W4: ResNet-20, SGD\n\n```\nstep: 1 ms\n```" in (tmp_path / "profiles.md").read_text()
-    assert json.loads((tmp_path / "results.json").read_text("utf-8"))["rows"][0]["peak"] == PEAK
+    assert json.loads((tmp_path / "results.json").read_text("utf-8"))["rows"][0]["peaks"] == PEAKS
     page = (tmp_path / "README.md").read_text("utf-8")
     for name in ("training", "inference", "start", "scaling"):
         assert f"![{name}]({name}.png)" in page
