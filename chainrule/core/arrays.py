@@ -23,11 +23,9 @@ def frozen(array: Array) -> Array:
 
 def owned(array: Array) -> Array:
     """A read-only array that keeps no larger one alive."""
-    flags = array.flags
-    if array.base is not None or not flags.c_contiguous:
+    if array.base is not None or not array.flags.c_contiguous:
         array = np.array(array, order="C")
-        flags = array.flags
-    flags.writeable = False
+    array.setflags(write=False)
     return array
 
 

@@ -11,7 +11,7 @@ import inspect
 import itertools
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any, NamedTuple
@@ -34,14 +34,15 @@ from chainrule.core.loops import tidy
 from chainrule.core.op import input
 from chainrule.core.rewrite import expand
 from chainrule.core.simplify import simplify
-from chainrule.errors import ManyPlansWarning, OptionError, Source
+from chainrule.errors import ManyPlansWarning, Source
 from chainrule.run import Plan, Update, executor, prepare, updater
+from chainrule.tensor.containers import TENSOR, collected, filled, flattened, mapped
 from chainrule.tensor.state import Epoch, Trace, current, eager, refuse_traced, tracing
 from chainrule.tensor.tensor import Number, Tensor, to_array, wrap
-from chainrule.tensor.variable import VariableTensor
 
 _PLANS_KEPT = 32
 _TYPES = frozenset(DTYPES.values())
+_PLAIN = frozenset((Tensor, np.ndarray))
 _MANY_PLANS = 9
 
 
@@ -61,6 +62,20 @@ class Key(NamedTuple):
     epoch: Hashable
     graded: tuple[Variable, ...]
     setting: Hashable
+
+
+class Last(NamedTuple):
+    """A call that most calls are like: it had nothing but tensors and arrays, one after another.
+
+    Attributes:
+        types: theirs.
+        around: the rest of its key.
+        entry: what was run.
+    """
+
+    types: tuple[TensorType, ...]
+    around: tuple[Any, ...]
+    entry: Entry
 
 
 @dataclass
@@ -92,6 +107,11 @@ class Entry:
     graded: list[Variable]
 
     @functools.cached_property
+    def is_single(self) -> bool:
+        """Whether a tensor is returned, and that is all."""
+        return self.structure is TENSOR and not self.graded and not self.cleared
+
+    @functools.cached_property
     def may_alias(self) -> bool:
         """Whether the plan may hand an input on as its result."""
         return not hasattr(self.plan, "update")
@@ -105,7 +125,7 @@ class Compiled:
         self._function = function
         self._source = _first_line(function)
         self._entries: OrderedDict[tuple[Any, ...], Entry] = OrderedDict()
-        self._last: Entry | None = None  # used
+        self._last: Last | None = None
         self._watched: list[Variable] = []  # by any of the entries
         self._traces = 0
 
@@ -128,36 +148,37 @@ class Compiled:
 
     def _found(self, args: Any, kwargs: Any) -> tuple[Entry, list[Array]]:
         """The trace for these arguments, made if need be, and their arrays."""
+        last = self._last
+        if last is not None and not kwargs and last.around == self._around():
+            known = _values_of(args, last.types)
+            if known is not None:
+                return last.entry, known
         leaves: list[Any] = []
-        if not kwargs and _PLAIN.issuperset(map(type, args)):  # as most calls are
-            leaves += args
-            structure = _plain(len(args))
-        else:
-            structure = (_flatten(args, leaves), _flatten(kwargs, leaves) if kwargs else ())
+        structure = (flattened(args, leaves), flattened(kwargs, leaves) if kwargs else ())
         arrays = _arrays(leaves)
-        types: tuple[Any, ...] = tuple([(array.shape, array.dtype) for array in arrays])
-        key = self._key(structure, types)
+        types = tuple([TensorType(array.shape, array.dtype) for array in arrays])
+        key = (structure, types, *self._around())
         entry = self._entries.get(key)
         if entry is None:
-            types = tuple([TensorType(*type) for type in types])
             entry = self._trace(args, kwargs, types)
             self._keep(entry, structure, types)
-        elif entry is not self._last:
+        else:
             self._entries.move_to_end(key)
-            self._last = entry
+        self._last = None
+        if not kwargs and not entry.may_alias and _PLAIN.issuperset(map(type, args)):
+            self._last = Last(types, self._around(), entry)  # more may be watched than before
         if entry.may_alias:
             arrays = [
                 np.array(x) if x is leaf else x for x, leaf in zip(arrays, leaves, strict=True)
             ]
         return entry, arrays
 
-    def _key(self, structure: Hashable, types: Hashable) -> tuple[Any, ...]:
-        """The fields of a :class:`Key`."""
+    def _around(self) -> tuple[Any, ...]:
+        """The fields of a :class:`Key` that do not depend on the arguments."""
         graded: tuple[Variable, ...] = ()
         if eager.grads:
             graded = tuple([v for v in self._watched if v in eager.grads])
-        setting = (executor(), default_dtype(), place.gradients)
-        return (structure, types, Epoch.value, graded, setting)
+        return (Epoch.value, graded, (executor(), default_dtype(), place.gradients))
 
     def _keep(self, entry: Entry, structure: Hashable, types: Hashable) -> None:
         """The entry is found from now on; the one used longest ago may not be."""
@@ -166,7 +187,7 @@ class Compiled:
             entries.popitem(last=False)
         watched = (v for each in (*entries.values(), entry) for v in each.watched)
         self._watched = list(dict.fromkeys(watched))
-        entries[self._key(structure, types)] = self._last = entry
+        entries[structure, types, *self._around()] = entry
         self._warn_of_many()
 
     # ------------------------------------------------------------------ tracing
@@ -174,11 +195,11 @@ class Compiled:
     def _trace(self, args: Any, kwargs: Any, types: Sequence[TensorType]) -> Entry:
         with tracing() as trace:
             holes = [input(type, f"argument {i}") for i, type in enumerate(types)]
-            filled = iter(holes)
-            call_args, call_kwargs = _map((args, kwargs), lambda x: _hole(x, next(filled)))
+            fresh = iter(holes)
+            call_args, call_kwargs = mapped((args, kwargs), lambda x: _hole(x, next(fresh)))
             returned = self._function(*call_args, **call_kwargs)
             outputs: list[Tensor] = []
-            structure = _collect(returned, outputs)
+            structure = collected(returned, outputs)
             nodes = [x.node for x in outputs]
             writes = trace.writes()
         incoming = {v: node for v, node in trace.grads.incoming.items() if node is not None}
@@ -234,18 +255,18 @@ class Compiled:
                 for variable in entry.cleared:
                     grads.pop(variable, None)
             raise
-        made = [
-            Tensor(input(type, "", owned(array), self._source))
-            for type, array in zip(entry.types, outputs, strict=False)  # after them come checks
-        ]
-        if entry.structure is _TENSOR and not entry.graded and not entry.cleared:
-            return made[0]
+        if entry.is_single:
+            return self._made(entry.types[0], outputs[0])
+        made = [*map(self._made, entry.types, outputs)]  # after them come checks
         for variable in entry.cleared:
             grads.pop(variable, None)
         if entry.graded:
             for variable, x in zip(entry.graded, made[-len(entry.graded) :], strict=True):
                 grads[variable] = x.node
-        return _fill(entry.structure, iter(made))
+        return filled(entry.structure, iter(made))
+
+    def _made(self, type: TensorType, array: Array) -> Tensor:
+        return Tensor(input(type, "", owned(array), self._source))
 
     def _warn_of_many(self) -> None:
         self._traces += 1
@@ -374,6 +395,20 @@ def _arrays(leaves: Sequence[Any]) -> list[Array]:
     return [_data(x) for x in leaves]
 
 
+def _values_of(args: Sequence[Any], types: Sequence[TensorType]) -> list[Array] | None:
+    """The arrays of tensors and arrays, if they have these types and nothing is to be evaluated."""
+    if len(args) != len(types) or eager.pending or eager.updates or eager.draws:
+        return None
+    arrays = []
+    for x, (shape, dtype) in zip(args, types, strict=True):
+        kind = type(x)
+        array = x._node.value if kind is Tensor else x if kind is np.ndarray else None
+        if array is None or array.shape != shape or array.dtype is not dtype:
+            return None
+        arrays.append(array)
+    return arrays
+
+
 def _data(leaf: Any) -> Array:
     """The array of a dynamic value; one of the library's types is not copied."""
     if type(leaf) is np.ndarray and leaf.dtype in _TYPES:
@@ -392,102 +427,6 @@ def _array(node: Node) -> Array:
     return node.value
 
 
-# ------------------------------------------------------------------------ nested containers
-
-
-class _Mark:
-    """Stands for a dynamic value inside a structure."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-_TENSOR, _NUMBER = _Mark("tensor"), _Mark("number")
-
-
-_DATA = (np.ndarray, np.generic, float)
-_PLAIN = frozenset((Tensor, np.ndarray))
-
-
-@functools.cache
-def _plain(count: int) -> Hashable:
-    """The structure of so many positional tensors or arrays."""
-    return ((tuple, (_TENSOR,) * count), ())
-
-
-def _is_dynamic(value: Any) -> bool:
-    if isinstance(value, Tensor):
-        return not isinstance(value, VariableTensor)  # a variable is itself, not its value
-    return isinstance(value, _DATA)
-
-
 def _hole(value: Any, node: Node) -> Tensor:
     """What the function is given in place of a dynamic value."""
     return Number(node) if isinstance(value, float) else wrap(node)
-
-
-def _map(value: Any, change: Callable[[Any], Any]) -> Any:
-    """The same containers with every dynamic value changed."""
-    if _is_dynamic(value):
-        return change(value)
-    if isinstance(value, dict):
-        return {key: _map(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return _rebuilt(type(value), [_map(item, change) for item in value])
-    return value
-
-
-def _rebuilt(kind: type, items: list[Any]) -> Any:
-    return kind(*items) if hasattr(kind, "_fields") else kind(items)
-
-
-def _flatten(value: Any, leaves: list[Any]) -> Any:
-    """The dynamic values, in order; returned: a hashable structure with marks in their places."""
-    kind = type(value)
-    if kind is tuple or kind is list:
-        return (kind, tuple([_flatten(item, leaves) for item in value]))
-    if _is_dynamic(value):
-        leaves.append(value)
-        return _NUMBER if isinstance(value, float) else _TENSOR
-    if isinstance(value, dict):
-        return (dict, tuple([(key, _flatten(item, leaves)) for key, item in value.items()]))
-    if isinstance(value, list | tuple):
-        return (kind, tuple([_flatten(item, leaves) for item in value]))
-    if isinstance(value, VariableTensor):
-        return (VariableTensor, value.variable)
-    try:
-        hash(value)
-    except TypeError:
-        raise OptionError(
-            name="an argument of a compiled function",
-            expected="a tensor, array, number, string, or a list, tuple or dict of them",
-            got=kind.__name__,
-            mend="pass its parts, or read it from inside the function",
-        ) from None
-    return (kind, value)
-
-
-def _collect(value: Any, tensors: list[Tensor]) -> Any:
-    """The tensors of what is returned, in order; returned: its structure with marks."""
-    if isinstance(value, Tensor):
-        tensors.append(value)
-        return _TENSOR
-    if isinstance(value, dict):
-        return {key: _collect(item, tensors) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return _rebuilt(type(value), [_collect(item, tensors) for item in value])
-    return value
-
-
-def _fill(structure: Any, values: Iterator[Tensor]) -> Any:
-    """The containers of a structure with tensors in the places of the marks."""
-    if structure is _TENSOR:
-        return next(values)
-    if isinstance(structure, dict):
-        return {key: _fill(item, values) for key, item in structure.items()}
-    if isinstance(structure, list | tuple):
-        return _rebuilt(type(structure), [_fill(item, values) for item in structure])
-    return structure

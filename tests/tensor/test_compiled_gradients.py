@@ -11,8 +11,9 @@ from chainrule import optim
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_gradients_wait_across_calls(compiled: bool) -> None:
-    w = cr.tensor(1.0, cr.float64, requires_grad=True)
+@pytest.mark.parametrize("dtype", [cr.float32, cr.float64])
+def test_gradients_wait_across_calls(compiled: bool, dtype: Any) -> None:
+    w = cr.tensor(1.0, dtype, requires_grad=True)
     optimizer = optim.SGD([w], lr=0.5)
 
     def accumulate(x: Any) -> None:
@@ -25,12 +26,28 @@ def test_gradients_wait_across_calls(compiled: bool) -> None:
         accumulate, update = cr.compile(accumulate), cr.compile(update)
     for _ in range(2):
         for x in (1.0, 2.0, 3.0):
-            accumulate(cr.tensor(x, cr.float64))
+            accumulate(cr.tensor(x, dtype))
         (w * 4).backward()  # uncompiled, in between
         assert w.grad.item() == 10
         update()
         assert w.grad is None
     assert w.item() == 1 - 0.5 * 20
+
+
+@pytest.mark.parametrize("has_one", [False, True])
+def test_gradients_come_and_go_between_calls(has_one: bool) -> None:
+    """The same arguments, but a gradient is there at some calls and not at others."""
+    w = cr.tensor(1.0, requires_grad=True)
+
+    @cr.compile
+    def accumulate(x: Any) -> None:
+        (w * x).backward()
+
+    x = cr.tensor(2.0)
+    for there in (has_one, not has_one, has_one):
+        w.grad = cr.tensor(5.0) if there else None
+        accumulate(x)
+        assert w.grad.item() == 2 + 5 * there
 
 
 @pytest.mark.parametrize("compiled", [False, True])

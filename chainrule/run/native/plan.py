@@ -112,6 +112,9 @@ class Plan:
         self._first_output = slot
         outputs = [Buffer(_nbytes(node), slot + i) for i, node in enumerate(graph.outputs)]
         slot += len(outputs)
+        self._data_slots = [
+            *range(FIRST_INPUT, self._first_read), *range(self._first_output, slot)
+        ]  # fmt: skip
         self._first_write = slot
         written = {
             variable: Buffer(_nbytes(node), slot + i, cells[variable])
@@ -301,15 +304,10 @@ class Plan:
         """Inputs and outputs, bound for a run; they belong to the caller, and are not kept."""
         given = [np.ascontiguousarray(array) for array in inputs]
         outputs = [np.empty(shape, dtype) for shape, dtype in self._output_types]
-        self._put(FIRST_INPUT, given)
-        self._put(self._first_output, outputs)
-        return given, outputs
-
-    def _put(self, slot: int, arrays: Sequence[Array]) -> None:
-        """Put the arrays' addresses into the table, from a slot on."""
         slots = self._slots
-        for i, array in enumerate(arrays, slot):
-            slots[i] = address(array)
+        for slot, array in zip(self._data_slots, (*given, *outputs), strict=True):
+            slots[slot] = address(array)
+        return given, outputs
 
     def _go(self, commit: Callable[[], None] | None) -> int:
         """One native call; returned is who stopped it."""
