@@ -45,10 +45,10 @@ class Target:
     def window_blocks(self) -> tuple[int, ...]:
         """As ``blocks``, for convolutions, which cut their channels evenly.
 
-        So they may fill AVX-512's registers; of as many, NEON's code generator needs more.
+        So they may fill AVX-512's registers; of as many, NEON's and SSE2's code needs more.
         """
         full = 7 if self.panel == 3 else 14 if self.lanes == 16 else self.blocks[0]
-        return (full, *self.blocks[1:])
+        return (full if self.has_fma else full - 1, *self.blocks[1:])
 
 
 def target_for(triple: str, cpu: str, features: dict[str, bool]) -> Target:
