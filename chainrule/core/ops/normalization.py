@@ -58,11 +58,20 @@ def _rule(
     _, mu, variance = y
     m = count(x, dims)
     centred, rstd = x - mu, 1 / sqrt(variance + eps)
-    straight = g[0] * gamma  # dL/d(normalised x)
-    to_variance = g[2] + sum(straight * centred, dims, keepdim=True) * (-0.5 * rstd * rstd * rstd)
-    to_mean = g[1] - sum(straight, dims, keepdim=True) * rstd
-    to_x = straight * rstd + to_variance * (2 / m) * centred + to_mean / m
-    return to_x, sum_to(g[0] * (centred * rstd), gamma.shape), sum_to(g[0], beta.shape)
+    if gamma.shape == beta.shape == mu.shape:  # its own gradient has the same sums
+        to_beta = sum(g[0], dims, keepdim=True)
+        deviation = sum(g[0] * centred, dims, keepdim=True)
+        to_gamma = deviation * rstd
+        total, deviation = to_beta * gamma, deviation * gamma
+    else:
+        to_gamma, to_beta = sum_to(g[0] * (centred * rstd), gamma.shape), sum_to(g[0], beta.shape)
+        straight = g[0] * gamma  # dL/d(normalised x)
+        total = sum(straight, dims, keepdim=True)
+        deviation = sum(straight * centred, dims, keepdim=True)
+    to_variance = g[2] + deviation * (-0.5 * rstd * rstd * rstd)
+    to_mean = g[1] - total * rstd
+    to_x = g[0] * gamma * rstd + to_variance * (2 / m) * centred + to_mean / m
+    return to_x, to_gamma, to_beta
 
 
 def _normalisation(name: str) -> Op:
