@@ -157,8 +157,9 @@ def _gelu_rule(g: Node, a: Node, z: Node, *, approximate: str) -> Node:
         c = math.sqrt(2 / math.pi)
         t = tanh(c * (z + 0.044715 * z * z * z))
         return g * (0.5 * (1 + t) + 0.5 * z * (1 - t * t) * c * (1 + 3 * 0.044715 * z * z))
-    density = exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-    return g * (0.5 * (1 + erf(z * math.sqrt(0.5))) + z * density)
+    t = z * math.sqrt(0.5)
+    density = exp(-(t * t)) * math.sqrt(0.5 / math.pi)
+    return g * (0.5 * (1 + erf(t)) + z * density)
 
 
 def _gelu_type(z: TensorType, *, approximate: str) -> TensorType:
