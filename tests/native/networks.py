@@ -77,6 +77,7 @@ def networks() -> Iterator[Sample]:
     cr.manual_seed(0)
     cr.set_executor("interpreter")
     mlp = nn.Sequential(nn.Linear(40, 512), nn.Tanh(), nn.Linear(512, 300), nn.Linear(300, 10))
+    digits = nn.Sequential(nn.Linear(400, 64), nn.ReLU(), nn.Linear(64, 10))
     images = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.LeakyReLU(0.1),
         nn.MaxPool2d(2), nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16),
@@ -85,6 +86,8 @@ def networks() -> Iterator[Sample]:
     steps: list[tuple[str, Callable[..., Any], list[Array]]] = [
         ("MLP", _training(mlp, optim.Adam(mlp.parameters(), lr=1e-3)),
          [draw(9, 40), rng.integers(0, 10, 9)]),
+        ("digits", _training(digits, optim.SGD(digits.parameters(), lr=0.1)),
+         [draw(15, 400), rng.integers(0, 10, 15)]),
         ("images", _training(images, optim.SGD(images.parameters(), lr=0.1, momentum=0.9)),
          [draw(16, 3, 32, 32), rng.integers(0, 10, 16)]),
         ("inference", lambda x: mlp(x).argmax(-1), [draw(1, 40)]),

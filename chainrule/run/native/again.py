@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # A group of more nodes than this costs more to compile than it saves.
 LONGEST = 64
 # Ops that cost less than to store and to load, and how many of them are computed again at most.
-_CHEAP = frozenset(
+CHEAP = frozenset(
     ("add", "sub", "mul", "neg", "where", "maximum", "minimum", "equal", "not_equal", "less",
      "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_not")
 )  # fmt: skip
@@ -67,7 +67,7 @@ def compute_again(fusion: Fusion, computed: Sequence[Node], results: Container[N
 
 def _chain_to(node: Node, fusion: Fusion, chains: Mapping[Node, _Chain]) -> _Chain | None:
     """How the node follows from one tensor in memory, if it does."""
-    if node.op.name not in _CHEAP:
+    if node.op.name not in CHEAP:
         return None
     sources: set[Node | None] = set()
     nodes: dict[Node, None] = {}

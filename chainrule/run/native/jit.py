@@ -35,6 +35,7 @@ def emitters() -> Mapping[str, Emitter]:
         index,
         interleave,
         matvec,
+        packing,
         pooling,
         randomness,
         rows,
@@ -45,7 +46,7 @@ def emitters() -> Mapping[str, Emitter]:
     )
 
     found: tuple[Emitter, ...] = (
-        rows.rows, columns.columns, columns.argmax, gemm.gemm, gemm.pack_a, gemm.pack_b,
+        rows.rows, columns.columns, columns.argmax, gemm.gemm, packing.pack_a, packing.pack_b,
         matvec.matvec, interleave.interleave, index.take, index.scatter, index.gather,
         index.gather_add, randomness.random, attention.attention, attention.attention_gradient,
         convolution.convolution, weights.pack_weights, wide_convolution.wide_convolution,

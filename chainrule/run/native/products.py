@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chainrule.core.dtype import float32
 from chainrule.core.graph import Node, TensorType
+from chainrule.run.native.again import CHEAP
 from chainrule.run.native.failures import NoKernelError
 from chainrule.run.native.kernels.gemm import (
     BLOCKS_PER_TILE,
     FAR_APART,
-    PACKED_PER_TILE,
+    SOON,
+    TURNED,
     GemmSpec,
-    PackSpec,
-    PanelsSpec,
 )
 from chainrule.run.native.kernels.matvec import PANELS, MatvecSpec
+from chainrule.run.native.kernels.packing import PACKED_PER_TILE, PackSpec, PanelsSpec
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program
 from chainrule.run.native.tandem import sliced
 from chainrule.run.native.task import Task, task
@@ -26,6 +27,7 @@ from chainrule.run.native.views import View, merged
 
 if TYPE_CHECKING:
     from chainrule.run.native.lower import Lowering
+    from chainrule.run.native.target import Target
 
 # Rows of a slice, at least.
 _SLICE_ROWS = 112
@@ -37,6 +39,14 @@ _READ_OFTEN = 16
 _OFTEN = 4
 # From so many bytes on, a matrix may not stay in the cache from lap to lap of a loop.
 _OUT_OF_CACHE = 1 << 18
+# An A of more panels is not packed: it is large, and B would be read as often.
+_TURNED_PANELS = 2
+# Of a product whose sums stay in registers for what follows: terms, beyond which that hardly saves
+# anything, and steps, at most; and what they may be.
+_LIGHT_TERMS, _LIGHT_STEPS = 127, 12
+_LIGHT_OPS = CHEAP | {"load", "constant", "product"}
+# Of rows so many bytes apart, a cache keeps fewer than a block has.
+_PAGE = 4096
 # Rows at multiples of so many bytes fall on the same lines of the cache.
 ALIASING = 2048
 
@@ -68,16 +78,22 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     k = node.inputs[0].shape[-1]
     batch = math.prod(batch_shape)
     a, b = (_matrix(lowering, child) for child in node.inputs)
-    full, width = target.blocks[0], target.lanes * target.panel
-    panels = -(-n // width)
     if not batch * m * n:
         return
-    tile_rows = _tile_rows(m, full, batch * panels)
-    tiles = batch * panels * -(-m // tile_rows)
-    often = lowering.stays(b.view.buffer) or -(-m // tile_rows) >= _OFTEN
+    turned = batch == 1 and _is_turned(lowering, a, b)
+    if turned:
+        a, b, rows, cols = _turned(b), _turned(a), n, m
+        panel, blocks = _turned_shape(target, cols)
+        strip = TURNED * target.lanes
+    else:
+        rows, cols, panel, blocks, strip = m, n, target.panel, target.blocks, target.blocks[0]
+    panels = -(-cols // (target.lanes * panel))
+    tile_rows = _tile_rows(rows, strip, batch * panels)
+    tiles = batch * panels * -(-rows // tile_rows)
+    often = turned or lowering.stays(b.view.buffer) or -(-rows // tile_rows) >= _OFTEN
     if often and not any(b.view.strides[:-2]):
-        b = _in_panels(lowering, b)
-    is_row = batch * m == 1 and b.order == "packed" and a.order == "rows"
+        b = _in_panels(lowering, b, panel)
+    is_row = batch * m == 1 and not turned and b.order == "packed" and a.order == "rows"
     if _is_far(a, panels) and not is_row:
         a = _packed(lowering, a)
     tensors = [a.view, b.view, *views]
@@ -99,15 +115,17 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
             tensors.insert(2, turn)
         made = task(("matvec", row), tensors, [], [n, k, *strides], -(-panels // PANELS))
     else:
+        light = not turned and m >= strip and _is_light(program, views, k)
         lda = 0 if a.order == "packed" else a.step
         spec = GemmSpec(
-            a.order, lda, b.order, program, target.lanes, target.panel, target.blocks, axes
+            a.order, lda, b.order, program, target.lanes, panel, blocks, axes, light, turned
         )
-        numbers = [m, n, k, tile_rows, b.step, *lengths[1:], *batch_strides[0], *batch_strides[1]]
-        made = task(("gemm", spec), tensors, [], [*numbers, *strides], tiles)
+        apart = [*batch_strides[0], *batch_strides[1], *strides]
+        numbers = [rows, cols, k, tile_rows, b.step, *lengths[1:], *apart]
+        made = task(("gemm", spec), tensors, [], numbers, tiles)
     _split_reads(made, program, views)
-    if batch == 1 and not is_row:
-        _note_slices(made, [a.view, *views], m, full)
+    if batch == 1 and not is_row and not turned:
+        _note_slices(made, [a.view, *views], m, strip)
     lowering.tasks.append(made)
 
 
@@ -168,6 +186,53 @@ def _layout(view: View) -> _Matrix | None:
     return None
 
 
+def _is_light(program: Program, views: Sequence[View], k: int) -> bool:
+    """Whether what follows is best done on sums in registers: there are few steps, all cheap.
+
+    Blocks of few products would push each other's rows out of the cache, where those fall on the
+    same lines.
+    """
+    ops = [step.op for step in program.steps]
+    is_cheap = len(ops) <= _LIGHT_STEPS and _LIGHT_OPS.issuperset(ops)
+    is_cheap &= all(operand.column != FAR for operand in program.operands)
+    apart = [view.strides[-2] * view.dtype.itemsize for view in views]
+    is_crowded = k < SOON and any(step and step % _PAGE == 0 for step in apart)
+    return k <= _LIGHT_TERMS and is_cheap and not is_crowded
+
+
+def _is_turned(lowering: Lowering, a: _Matrix, b: _Matrix) -> bool:
+    """Whether the transpose is to be computed, because it costs less.
+
+    A vector of what is packed is multiplied by every row of the other operand, even where lanes
+    are idle; to pack it costs about as much as lanes / 2 more rows.
+    """
+    m, n = a.view.shape[-2], b.view.shape[-1]
+    lanes, width = lowering.target.lanes, lowering.target.lanes * lowering.target.panel
+    across = lanes * _turned_shape(lowering.target, m)[0]
+    usual = -(-n // width) * width * (m + lanes // 2)
+    turned = -(-m // across) * across * (n + lanes // 2)
+    is_small = m <= _TURNED_PANELS * across
+    is_read_well = b.order == "columns" and b.step * 4 % ALIASING != 0
+    return is_small and is_read_well and turned < usual and not lowering.stays(b.view.buffer)
+
+
+def _turned_shape(target: Target, m: int) -> tuple[int, tuple[int, ...]]:
+    """Vectors side by side, and the rows of blocks, which fill the rows that are written at once.
+
+    A full block has as many sums either way.
+    """
+    panel = 1 if m <= target.lanes else 2
+    full = 2 // panel << (target.blocks[0].bit_length() - 1)
+    return panel, tuple(full >> i for i in range(full.bit_length()))
+
+
+def _turned(x: _Matrix) -> _Matrix:
+    """The transpose, where it is."""
+    *batch, rows, cols = range(len(x.view.shape))
+    order = "rows" if x.order == "columns" else "columns"
+    return _Matrix(x.view.permute((*batch, cols, rows)), order, x.step)
+
+
 def _is_far(a: _Matrix, panels: int) -> bool:
     """Whether packing costs less than it saves."""
     if a.order == "columns":
@@ -194,17 +259,17 @@ def _packed(lowering: Lowering, a: _Matrix) -> _Matrix:
     return _Matrix(room, "packed", 0)
 
 
-def _in_panels(lowering: Lowering, b: _Matrix) -> _Matrix:
+def _in_panels(lowering: Lowering, b: _Matrix, panel: int) -> _Matrix:
     """A B that stays the same, in the order in which the blocks read it."""
     target = lowering.target
     *batch_shape, k, n = b.view.shape
-    width = target.lanes * target.panel
+    width = target.lanes * panel
     panels = -(-n // width)
-    room = lowering.packings.get((b.view, "panels"))
+    room = lowering.packings.get((b.view, f"panels of {width}"))
     if room is None:
         room = lowering.new(TensorType((k, panels * width), float32))
-        lowering.packings[b.view, "panels"] = room
-        spec = ("pack_b", PanelsSpec(b.order, target.lanes, target.panel))
+        lowering.packings[b.view, f"panels of {width}"] = room
+        spec = ("pack_b", PanelsSpec(b.order, target.lanes, panel))
         lowering.tasks.append(task(spec, [b.view], [room], [n, k, b.step], panels if k else 0))
     shape = (1,) * len(batch_shape) + room.shape
     seen = room.reshape(shape)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from chainrule.run.native import vmath
 from chainrule.run.native.ir import Module, Value, vector
 from chainrule.run.native.kernels.calling import Call, dot, unraveled
-from chainrule.run.native.kernels.gemm import block, pack_columns, pack_rows
+from chainrule.run.native.kernels.gemm import block
+from chainrule.run.native.kernels.packing import pack_columns, pack_rows
 from chainrule.run.native.program import NEXT, SAME, Combine, Lanes, across
 
 # Queries and keys in a block, and the widest query, key or value.

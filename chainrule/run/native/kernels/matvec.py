@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from chainrule.run.native.ir import Body, Function, Module, Value, vector
 from chainrule.run.native.kernels.calling import CHAIN, Call, add_chain
-from chainrule.run.native.kernels.gemm import UNROLL, Following
+from chainrule.run.native.kernels.following import following
+from chainrule.run.native.kernels.gemm import UNROLL
 from chainrule.run.native.program import Program
 
 # Panels in a tile.
@@ -79,8 +80,8 @@ def matvec(module: Module, name: str, spec: MatvecSpec) -> None:
     fn.loop(0, last, CHAIN, (), chain)
     zero, left = fn.value(0, "i64"), first * width
     line = spec._replace(panel=spec.panel * PANELS)
-    following = Following(call, line, bases, [zero], zero, left)
-    following.write(zero, fn.value(1, "i64"), fn.minimum(n - left, PANELS * width), sums)
+    rest = following(call, line, bases, [zero])
+    rest.write(zero, left, fn.value(1, "i64"), fn.minimum(n - left, PANELS * width), sums)
     fn.ret()
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from chainrule.run.native.ir import Function, Module, Value, vector
 from chainrule.run.native.kernels.calling import CHAIN, Call, add_chain
-from chainrule.run.native.kernels.gemm import turned
+from chainrule.run.native.kernels.packing import turned
 from chainrule.run.native.kernels.windows import Axis, Plane
 
 # Numbers of a line of the cache.

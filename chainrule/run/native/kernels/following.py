@@ -1,0 +1,165 @@
+"""The elementwise chain on a finished tile of a matrix product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+from chainrule.run.native.elementwise import IN_MEMORY
+from chainrule.run.native.ir import SIZES, Body, Function, Value, vector
+from chainrule.run.native.kernels.calling import Call, dot
+from chainrule.run.native.program import FAR, NEXT, Lanes, Program, compute, constant
+
+# Bytes of a line of the cache.
+LINE = 64
+
+
+class Chained(Protocol):
+    """What :class:`Following` is told: the chain, the shape of a panel, the axes of the batch."""
+
+    @property
+    def lanes(self) -> int: ...
+    @property
+    def panel(self) -> int: ...
+    @property
+    def program(self) -> Program: ...
+    @property
+    def axes(self) -> int: ...
+
+
+class Following:
+    """The elementwise chain on finished parts of a panel of one matrix.
+
+    Attributes:
+        starts: where each operand's first row starts.
+        row_strides: elements from one row to the next.
+        col_strides: those from one column to the next, if FAR.
+    """
+
+    def __init__(
+        self, fn: Function, spec: Chained, starts: Sequence[Value], row_strides: Sequence[Value],
+        col_strides: Sequence[Value | None],
+    ) -> None:  # fmt: skip
+        self.fn, self.spec, self.program = fn, spec, spec.program
+        self.starts, self.row_strides, self.col_strides = starts, row_strides, col_strides
+        self.is_row = spec.program.is_row()
+
+    def ask(self, top: Value, left: Value, rows: Value) -> None:
+        """Bring rows, a panel's width of each, of every tensor that is read or written nearer."""
+        fn, width = self.fn, self.spec.lanes * self.spec.panel
+        written = {operand for _, operand in self.program.stores}
+
+        def one(row: Value) -> None:
+            for i, operand in enumerate(self.program.operands):
+                element = IN_MEMORY[operand.dtype]
+                if operand.column != NEXT:
+                    continue
+                place = self.starts[i].at((top + row) * self.row_strides[i] + left, element)
+                for byte in range(0, width * SIZES[element], LINE):
+                    fn.prefetch(place.at(byte, "i8"), i in written)
+
+        fn.loop(0, rows, 1, (), one)
+
+    def write(self, top: Value, left: Value, rows: Value, cols: Value, sums: Value) -> None:
+        """The chain on some rows whose sums are given, and ``cols`` columns of the panel."""
+        fn, lanes = self.fn, self.spec.lanes
+        width = lanes * self.spec.panel
+        every = Lanes(fn, lanes)
+
+        def full_row(row: Value, *starts: Value) -> list[Value]:
+            known = self._row(starts, left, every)
+            for j in range(self.spec.panel):
+                product = sums.load(vector(lanes, "float"), row * width + j * lanes)
+                self._vector(starts, known, every, product, left + j * lanes)
+            return self._below(starts, 1)
+
+        def ragged_row(row: Value, *starts: Value) -> list[Value]:
+            known = self._row(starts, left, every)
+
+            def part(at: Value) -> None:
+                some = Lanes(fn, lanes, cols - at)
+                product = sums.load(vector(lanes, "float"), row * width + at)
+                self._vector(starts, known, some, product, left + at)
+
+            fn.loop(0, cols, lanes, (), part)
+            return self._below(starts, 1)
+
+        starts = self.at(top)
+
+        def rows_of(one: Body) -> None:
+            fn.loop(0, rows, 1, starts, one)
+
+        is_full = cols.compare("eq", width)
+        fn.when(is_full, partial(rows_of, full_row), partial(rows_of, ragged_row))
+
+    def write_now(self, left: Value, totals: Sequence[Value]) -> None:
+        """The chain on the first rows of a whole panel, whose sums are in registers."""
+        lanes, panel = self.spec.lanes, self.spec.panel
+        every, starts = Lanes(self.fn, lanes), self.starts
+        for first in range(0, len(totals), panel):
+            known = self._row(starts, left, every)
+            for j in range(panel):
+                self._vector(starts, known, every, totals[first + j], left + j * lanes)
+            starts = self._below(starts, 1)
+
+    def at(self, row: Value) -> list[Value]:
+        """Where a row of each operand starts."""
+        return self._below(self.starts, row)
+
+    def _below(self, starts: Sequence[Value], rows: Value | int) -> list[Value]:
+        """Where the row of each operand starts that is so many below."""
+        each = zip(starts, self.row_strides, self.program.operands, strict=True)
+        return [
+            start.at(stride * rows, IN_MEMORY[operand.dtype]) for start, stride, operand in each
+        ]
+
+    def _row(self, starts: Sequence[Value], left: Value, lanes: Lanes) -> dict[int, Value]:
+        """What a row has one value of."""
+        known: dict[int, Value] = {}
+        for index, step in enumerate(self.program.steps):
+            if not self.is_row[index]:
+                continue
+            if step.op == "constant":
+                known[index] = constant(self.fn, step, self.spec.lanes)
+            elif step.op == "load":
+                known[index] = self._load(starts, index, lanes, left)
+            else:
+                compute(self.program, [index], known)
+        return known
+
+    def _load(self, starts: Sequence[Value], index: int, lanes: Lanes, at: Value) -> Value:
+        operand = self.program.steps[index].operand
+        dtype, column, _ = self.program.operands[operand]
+        return lanes.load(starts[operand], dtype, column, at, self.col_strides[operand])
+
+    def _vector(
+        self, starts: Sequence[Value], row_known: dict[int, Value], lanes: Lanes, product: Value,
+        column: Value,
+    ) -> None:  # fmt: skip
+        known = dict(row_known)
+        for index, step in enumerate(self.program.steps):
+            if step.op == "product":
+                known[index] = product
+            elif index in known:
+                continue
+            elif step.op == "load":
+                known[index] = self._load(starts, index, lanes, column)
+            else:
+                compute(self.program, [index], known)
+        for index, operand in self.program.stores:
+            place = self.program.operands[operand].column
+            stride = self.col_strides[operand]
+            lanes.store(starts[operand], known[index], place, column, stride)
+
+
+def following(call: Call, spec: Chained, bases: Sequence[Value], batch: list[Value]) -> Following:
+    """What follows in one matrix of a batch; the call's next numbers are the operands' strides."""
+    starts, row_strides = [], []
+    col_strides: list[Value | None] = []
+    for base, operand in zip(bases, spec.program.operands, strict=True):
+        along_batch = [call.number() for _ in range(spec.axes)]
+        row_strides.append(call.number())
+        col_strides.append(call.number() if operand.column == FAR else None)
+        starts.append(base.at(dot(batch, along_batch), IN_MEMORY[operand.dtype]))
+    return Following(call.fn, spec, starts, row_strides, col_strides)

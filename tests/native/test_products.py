@@ -1,0 +1,88 @@
+"""Products computed in other ways: turned, and with what follows done in registers; same bits."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from forced import TARGETS, forced, runs_here
+
+from chainrule.core.graph import Graph, Node, TensorType, Variable
+from chainrule.core.op import input
+from chainrule.core.ops import linear, shape
+from chainrule.core.ops.arithmetic import maximum
+from chainrule.run.native.kernels.gemm import GemmSpec
+from chainrule.run.native.plan import Plan
+from chainrule.run.native.task import Task
+from chainrule.run.native.team import team
+
+# Rows of x, rows of w, k: each turned for some processors, or light.
+SHAPES = [
+    (16, 128, 784), (15, 77, 385), (64, 130, 40), (61, 150, 3), (32, 65, 768), (7, 31, 401),
+    (4, 9, 17), (3, 6, 1), (64, 10, 128), (33, 5, 400),
+    (1, 2, 40), (1, 1, 5), (2, 3, 400),
+]  # fmt: skip
+
+
+def graph(m: int, n: int, k: int, along_k: bool, along_n: bool) -> Graph:
+    """A product and what follows it.
+
+    Args:
+        along_k: the weights lie as layers keep them.
+        along_n: what is subtracted at last lies as the product does.
+    """
+    sizes = (m, k), (n, k) if along_k else (k, n), (n,), (m, 1), (m, n) if along_n else (n, m)
+    x, w, row, column, last = (input(TensorType(each, np.dtype(np.float32))) for each in sizes)
+    product: Node = linear.matmul(x, shape.transpose(w) if along_k else w)
+    y = maximum(product + row, 0.0) * column - (last if along_n else shape.transpose(last))
+    return Graph([x, w, row, column, last], [y])
+
+
+def keys_of(plan: Plan) -> list[GemmSpec]:
+    specs = [task.spec for task in plan.tasks if isinstance(task, Task)]
+    return [key for kind, key in specs if kind == "gemm"]
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_bits_are_the_same_in_whatever_way(name: str) -> None:
+    """On one thread and on two, fused and not."""
+    if not runs_here(TARGETS[name]):
+        pytest.skip("another family of processors")
+    turned, light = set(), set()
+    with forced(TARGETS[name]):
+        for m, n, k in SHAPES:
+            rng = np.random.default_rng(m)
+            sizes = (m, k), (n, k), (n,), (m, 1), (m, n)
+            x, w, row, column, last = (
+                rng.standard_normal(size).astype(np.float32) for size in sizes
+            )
+            found = []
+            for along_k, along_n in itertools.product((False, True), repeat=2):
+                made = graph(m, n, k, along_k, along_n)
+                arrays = [
+                    x, w if along_k else w.T.copy(), row, column, last if along_n else last.T.copy()
+                ]  # fmt: skip
+                for fused in (True, False):
+                    plan = Plan(made, fused)
+                    (key,) = keys_of(plan)
+                    turned |= {key.turned}
+                    light |= {key.light}
+                    assert not (key.turned and not along_k)
+                    assert not (key.light and fused and not along_n)
+                    for threads in (1, 2):
+                        team.set_threads(threads)
+                        found += plan(arrays, [])
+            for y in found:
+                assert y.tobytes() == found[0].tobytes(), (m, n, k)
+    assert turned == light == {False, True}
+
+
+def test_weights_that_stay_are_packed_themselves() -> None:
+    """In inference, once; so they are the ones to pack."""
+    w = Variable(np.ones((128, 784), np.float32), "w")
+    x = input(TensorType((16, 784), np.dtype(np.float32)))
+    plan = Plan(Graph([x], [linear.matmul(x, shape.transpose(w.read()))]))
+    assert not any(key.turned for key in keys_of(plan))
+    assert [task.spec[0] for task in plan.prologue if isinstance(task, Task)] == ["pack_b"]
