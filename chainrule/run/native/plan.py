@@ -47,7 +47,7 @@ from chainrule.run.native.whole import summed
 from chainrule.run.native.winners import side_by_side
 
 # Entries computed, products counted as such: with fewer the helpers cost more than they do.
-_SHARED = 2_000_000
+_SHARED = 1_500_000
 # What makes a graph of primitives one that lowers well, in order.
 _REWRITES = (
     planed, side_by_side, dense, by_rows, summed, attended, joined, flattened, simplify,
