@@ -25,6 +25,7 @@ from chainrule.run.native.kernels.windows import Axis, Slab
 from chainrule.run.native.phases import dense
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.planes import planed
+from chainrule.run.native.task import Task
 
 RNG = np.random.default_rng(0)
 
@@ -153,6 +154,17 @@ def test_the_gradient_of_a_strided_convolution_multiplies_no_inserted_zeros(kern
     found = [node for node in graph.nodes if node.op.name == "convolution"]
     products = [node.size * math.prod(node.inputs[1].shape[1:]) for node in found]
     assert np.sum(products) == y.size * 8 * kernel**2
+
+
+def test_gradients_of_convolutions_of_the_same_stride_are_added_phase_by_phase() -> None:
+    nodes, arrays = given_by((2, 8, 32, 32), (8, 8, 3, 3), (8, 8, 1, 1))
+    y = convolution(nodes[0], nodes[1], stride=2, padding=1)
+    short = convolution(nodes[0], nodes[2], stride=2)
+    outputs = gradients([sum(y * y + short * short, (0, 1, 2, 3))], nodes[:1])
+    tasks = [each for each in Plan(Graph(nodes, outputs)).tasks if isinstance(each, Task)]
+    kinds = [kind for each in tasks for kind, _ in each.kernels()]
+    assert kinds.count("interleave") == 1
+    compare(nodes, outputs, arrays, terms=8 * 10)
 
 
 @pytest.mark.parametrize(

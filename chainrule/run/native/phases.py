@@ -5,7 +5,8 @@ every s-th entry of a kernel at any one place; which, depends on the place modul
 
     y[r + s q] = sum over j of  w[k + s j] x[q + j + (r + k - low) / s],   k = (low - r) mod s
 
-So each phase is a dense convolution with a part of the kernel, and the results take turns.
+So each phase is a dense convolution with a part of the kernel, and the results take turns. Where
+two such are added, as where a block's shortcut has the same stride, they are phase by phase.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 from chainrule.core.graph import Graph, Node, derived_from
 from chainrule.core.op import constant
+from chainrule.core.ops.arithmetic import add
 from chainrule.core.ops.convolution import CONVOLUTION
 from chainrule.core.ops.shape import broadcast_to, concatenate, permute, reshape, slice_
 from chainrule.core.rewrite import rewritten
@@ -27,14 +29,23 @@ _SPREAD = 2
 def dense(graph: Graph) -> Graph:
     """The graph with such convolutions cut into their phases; all have two spatial axes."""
     given = frozenset(graph.inputs)
+    phases: dict[Node, list[Node]] = {}  # of what takes turns
 
     def replace(node: Node) -> Node:
         if node in given:
             return node
         if node.op.name == "convolution" and _has_phases(node):
             with derived_from(node):
-                return _in_turns(node)
-        return with_subgraphs(node, dense)
+                parts = _phases(node)
+        elif node.op.name == "add" and all(child in phases for child in node.inputs):
+            with derived_from(node):
+                parts = list(map(add, *(phases[child] for child in node.inputs)))
+        else:
+            return with_subgraphs(node, dense)
+        with derived_from(node):
+            made = _in_turns(node, parts)
+        phases[made] = parts
+        return made
 
     return rewritten(graph, replace)
 
@@ -65,13 +76,20 @@ def _phase(node: Node, axis: int, r: int) -> _Phase:
     return _Phase(kernel, before, count - 1 + taps - x.shape[2 + axis] - before)
 
 
-def _in_turns(node: Node) -> Node:
-    batch, outputs, *lengths = node.shape
-    counts = [length // _SPREAD for length in lengths]
+def _phases(node: Node) -> list[Node]:
+    """The results at the places of each phase."""
+    counts = [length // _SPREAD for length in node.shape[2:]]
     axes = [[_phase(node, axis, r) for r in range(_SPREAD)] for axis in range(2)]
-    parts = concatenate([_dense(node, counts, phases) for phases in itertools.product(*axes)], 1)
-    parts = reshape(parts, (batch, _SPREAD, _SPREAD, outputs, *counts))
-    return reshape(permute(parts, (0, 3, 4, 1, 5, 2)), node.shape)
+    return [_dense(node, counts, phases) for phases in itertools.product(*axes)]
+
+
+def _in_turns(node: Node, parts: Sequence[Node]) -> Node:
+    """The node's result, made of those of its phases."""
+    batch, outputs, *_ = node.shape
+    stacked = reshape(
+        concatenate(parts, 1), (batch, _SPREAD, _SPREAD, outputs, *parts[0].shape[2:])
+    )
+    return reshape(permute(stacked, (0, 3, 4, 1, 5, 2)), node.shape)
 
 
 def _dense(node: Node, counts: Sequence[int], phases: Sequence[_Phase]) -> Node:
