@@ -23,6 +23,7 @@ from chainrule.core.simplify import simplify
 from chainrule.core.subgraph import subgraphs
 from chainrule.run.native import interrupts
 from chainrule.run.native import runner as words
+from chainrule.run.native.asking import ask_ahead
 from chainrule.run.native.attention import attended
 from chainrule.run.native.eager import work
 from chainrule.run.native.failures import NoKernelError, WideError
@@ -150,6 +151,7 @@ class Plan:
         if fused:
             made = in_tandem(made)
             slot = slices_apart(made, slot)
+            ask_ahead(made)
         self.tasks, self.prologue = list(entries(made)), list(entries(first))
         for loop in (*self.prologue, *self.tasks):
             for cursor in loop.cursors if isinstance(loop, Loop) else ():

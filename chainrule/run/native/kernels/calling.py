@@ -45,6 +45,12 @@ class Call:
         """Where the arguments from the next one on, and ``index`` more, are."""
         return self._args.at(index + self._next, "i64")
 
+    def tensors(self, count: int) -> Value:
+        """Where the slots and offsets of the next tensors are."""
+        found = self.words(self.fn.value(0, "i64"))
+        self._next += 2 * count
+        return found
+
     def tensor(self) -> Value:
         """The address of the next tensor."""
         slot, offset = self.number(), self.number()

@@ -27,8 +27,22 @@ from chainrule.run.native.program import FAR, Lanes, Program, compute, constant
 
 # Windows of up to so many entries are written out; larger ones are a loop.
 _WRITTEN_OUT = 50
+# Bytes of a line of the cache.
+LINE = 64
 # Numbers of a thread's memory that sums and copies may take.
 ROOM = SCRATCH_BYTES // 4 - 4096
+
+
+class Ahead(NamedTuple):
+    """What a tandem reads next is asked for meanwhile (``asking``): memory is slow, products wait.
+
+    Attributes:
+        lines: of the cache that a block asks for in each of its channels; 0: nothing is.
+        tiles: the tiles of the convolution that make up a slice of the tandem.
+    """
+
+    lines: int = 0
+    tiles: int = 1
 
 
 class ConvolutionSpec(NamedTuple):
@@ -42,6 +56,7 @@ class ConvolutionSpec(NamedTuple):
         near: the input's columns lie along memory.
         program: what follows; its step named ``"product"`` is the sum.
         lanes, panel, blocks: the target's shape.
+        ahead: what is asked for meanwhile.
     """
 
     channels: int
@@ -55,6 +70,7 @@ class ConvolutionSpec(NamedTuple):
     lanes: int
     panel: int
     blocks: tuple[int, ...]
+    ahead: Ahead = Ahead()
 
     @property
     def slab(self) -> Slab:
@@ -93,6 +109,18 @@ class ConvolutionSpec(NamedTuple):
         return -(-((self.strip - 1) * self.slab.pitch + width) // self.lanes)
 
     @property
+    def panels(self) -> int:
+        """Calls of a block for all pixels of a whole strip."""
+        wide = min(self.panel, self.vectors)
+        return self.vectors // wide + self.vectors % wide
+
+    @property
+    def calls(self) -> int:
+        """Calls of blocks in a tile."""
+        chains = -(-self.channels // self.depth)
+        return chains * -(-self.outputs // self.blocks[0]) * self.panels
+
+    @property
     def sums(self) -> int:
         """Numbers that sums take in the thread's memory."""
         if self.channels > self.depth:
@@ -126,9 +154,10 @@ def whole_rows(width: int, lanes: int) -> int:
 
 
 def convolution(module: Module, name: str, spec: ConvolutionSpec) -> None:
-    """Arguments: x, packed weights, operands; groups, strips per image; strides of x along batch,
-    channels, rows, columns; for each operand its strides along batch and channels, and along pixels
-    if FAR.
+    """Arguments: x, packed weights, operands, what each call of a block asks for; groups, strips
+    per image; strides of x along batch, channels, rows, columns; for each operand its strides along
+    batch and channels, and along pixels if FAR; for each call, how many bytes further what it asks
+    for is in the next slice.
     """
     height, tall, low = heights(spec.outputs, spec.blocks[0])
     sizes = [(height, tall), (height - 1, low)] if low else [(height, tall)]
@@ -153,6 +182,8 @@ class _Tile:
         self.fn = fn = call.fn
         x, w = call.tensor(), call.tensor()
         bases = [call.tensor() for _ in spec.program.operands]
+        asked = spec.calls * spec.ahead.tiles if spec.ahead.lines else 0
+        self.asked = call.tensors(asked)
         groups, strips = call.number(), call.number()
         x_image, self.x_channel, self.x_row, self.x_column = (call.number() for _ in range(4))
         above = call.tile // strips
@@ -170,6 +201,7 @@ class _Tile:
             element = IN_MEMORY[operand.dtype]
             place = self.image * along_batch + group * spec.outputs * along_rows + pixel * along
             self.operands.append((base.at(place, element), along_rows, along))
+        self.steps = call.words(fn.value(0, "i64"))
         self.sums = call.scratch
         self.copy = call.scratch.at(spec.sums)
 
@@ -191,17 +223,20 @@ class _Tile:
 
         fn.loop(0, depth, 1, (), fill)
         row: Value = fn.value(0, "i64")
+        number = start // fn.value(spec.depth, "i64") * sum(count for _, count in self.sizes)
         for height, count in self.sizes:
-            top = row
+            top, begun = row, number
 
-            def block(i: Value, height: int = height, top: Value = top) -> None:
-                self._rows(height, top + i * height, start, depth)
+            def block(
+                i: Value, height: int = height, top: Value = top, begun: Value = begun
+            ) -> None:
+                self._rows(height, top + i * height, start, depth, begun + i)
 
             fn.loop(0, count, 1, (), block)
-            row = top + count * height
+            row, number = top + count * height, begun + count
 
-    def _rows(self, height: int, row: Value, start: Value, depth: Value) -> None:
-        """A block of output channels, all pixels."""
+    def _rows(self, height: int, row: Value, start: Value, depth: Value, number: Value) -> None:
+        """A block of output channels, all pixels; so many blocks came before it."""
         fn, spec = self.fn, self.spec
         lanes = spec.lanes
         whole = spec.channels > spec.depth
@@ -211,7 +246,7 @@ class _Tile:
         last = (start + spec.depth).compare("sge", spec.channels)
         vectors = self._vectors()
 
-        def panel(t: Value, count: int) -> None:
+        def panel(t: Value, count: int, before: Value) -> None:
             room = sums
             if spec.pixels == "flat":
                 room = sums.at(t * lanes)
@@ -219,18 +254,35 @@ class _Tile:
                 room = sums.at(t * (lanes * height))
             places = [place for j in range(count) for place in self._places(t + j)]
             name = f"block{height}x{count}"
-            fn.call(name, "void", depth, weights, *places, room, first)
+            ahead = self._ahead(number * spec.panels + before)
+            fn.call(name, "void", depth, weights, *places, room, first, *ahead)
             if spec.pixels != "flat":
                 fn.when(last, lambda: self._followed(count, room, height, row, t * lanes))
 
         wide = self.counts[0]
         even = vectors - vectors % wide
-        fn.loop(0, even, wide, (), lambda t: panel(t, wide))
+        side = fn.value(wide, "i64")
+        fn.loop(0, even, wide, (), lambda t: panel(t, wide, t // side))
         if wide > 1:
-            fn.loop(even, vectors, 1, (), lambda t: panel(t, 1))
+            last_call = spec.panels - 1  # a lower strip may have more vectors by themselves
+            before = even // side - even
+            fn.loop(
+                even, vectors, 1, (), lambda t: panel(t, 1, fn.minimum(before + t, last_call))
+            )  # fmt: skip
         if spec.pixels == "flat":
             none = fn.value(0, "i64")
             fn.when(last, lambda: self._followed(0, sums, height, row, none))
+
+    def _ahead(self, number: Value) -> list[Value]:
+        """What the call of this number asks for."""
+        spec, tile = self.spec, self.call.tile
+        if not spec.ahead.lines:
+            return []
+        slice_ = tile // self.fn.value(spec.ahead.tiles, "i64")
+        number = number + (tile - slice_ * spec.ahead.tiles) * spec.calls
+        words = self.asked.at(number * 2, "i64")
+        base = self.call.slots.at(words.load("i64", 0), "ptr").load("ptr")
+        return [base.at(words.load("i64", 1) + slice_ * self.steps.load("i64", number), "i8")]
 
     def _vectors(self) -> Value:
         """How many vectors this strip has."""
@@ -274,12 +326,15 @@ class _Tile:
 def _block(module: Module, name: str, height: int, count: int, spec: ConvolutionSpec) -> None:
     """A function: a chain for a block of channels and ``count`` vectors, added to what is there.
 
-    ``(depth, weights, places of the vectors, sums, first)``.
+    ``(depth, weights, places of the vectors, sums, first, what is asked for)``.
     """
     args = [("i64", "depth"), ("ptr noalias readonly", "a")]
     args += [("ptr readonly", f"x{j}") for j in range(count * spec.starts)]
-    fn = Function(module, name, [*args, ("ptr noalias", "sums"), ("i1", "first")], internal=True)
-    depth, a, *places, sums, first = fn.args
+    args += [("ptr noalias", "sums"), ("i1", "first")]
+    lines = spec.ahead.lines
+    fn = Function(module, name, [*args, ("ptr", "ahead")][: len(args) + (lines > 0)], internal=True)
+    depth, a, *places, sums, first = fn.args[: len(args)]
+    ahead = fn.args[len(args) :]
     slab, lanes = spec.slab, spec.lanes
     taps = slab.taps()
 
@@ -299,6 +354,10 @@ def _block(module: Module, name: str, height: int, count: int, spec: Convolution
     def channel(_: Value, *carried: Value) -> list[Value]:
         *totals, a = carried[: height * count + 1]
         places = list(carried[height * count + 1 :])
+        asked = [places.pop() for _ in ahead]
+        for place in asked:
+            for k in range(lines):
+                fn.prefetch(place.at(k * LINE, "i8"))
         if len(taps) <= _WRITTEN_OUT:
             for step, tap in enumerate(taps):
                 totals = products(totals, a, places, step, tap)
@@ -311,10 +370,12 @@ def _block(module: Module, name: str, height: int, count: int, spec: Convolution
                 return [*products(totals, a, places, 0, offset), a.at(height)]
 
             *totals, _end = fn.loop(0, len(taps), 1, [*totals, a], one)
-        return [*totals, a.at(len(taps) * height), *[place.at(slab.size) for place in places]]
+        moved = [place.at(slab.size) for place in places]
+        moved += [place.at(lines * LINE, "i8") for place in asked]
+        return [*totals, a.at(len(taps) * height), *moved]
 
     zero = fn.value(0.0, vector(lanes, "float"))
-    found = fn.loop(0, depth, 1, [*[zero] * (height * count), a, *places], channel)
+    found = fn.loop(0, depth, 1, [*[zero] * (height * count), a, *places, *ahead], channel)
     totals = found[: height * count]
     pitch = (spec.vectors if spec.pixels == "flat" else count) * lanes
     at = [i * pitch + j * lanes for i in range(height) for j in range(count)]
