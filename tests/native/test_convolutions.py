@@ -156,6 +156,23 @@ def test_the_gradient_of_a_strided_convolution_multiplies_no_inserted_zeros(kern
     assert np.sum(products) == y.size * 8 * kernel**2
 
 
+def test_sums_that_nothing_follows_go_from_registers_to_their_place() -> None:
+    """Of one chain; the sums of several wait for each other."""
+    nodes, arrays = given_by((2, 16, 16, 16), (16, 16, 3, 3), (2, 64, 16, 16), (16, 64, 3, 3))
+    y, long = convolution(*nodes[:2], padding=1), convolution(*nodes[2:], padding=1)
+    for result, is_plain in ((y, True), (relu(y), False), (long, False)):
+        plan = Plan(Graph(nodes, [result]))
+        (spec,) = (
+            key
+            for each in plan.tasks
+            if isinstance(each, Task)
+            for kind, key in each.kernels()
+            if kind == "convolution"
+        )
+        assert spec.is_plain == is_plain
+        compare(nodes, [result], arrays, terms=64 * 9)
+
+
 def test_gradients_of_convolutions_of_the_same_stride_are_added_phase_by_phase() -> None:
     nodes, arrays = given_by((2, 8, 32, 32), (8, 8, 3, 3), (8, 8, 1, 1))
     y = convolution(nodes[0], nodes[1], stride=2, padding=1)

@@ -11,13 +11,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from chainrule.run.native.kernels.convolution import LINE, Ahead, ConvolutionSpec
+from chainrule.run.native.kernels.shapes import LINE, Ahead, ConvolutionSpec
 from chainrule.run.native.task import Entry, Part, Task
 from chainrule.run.native.views import Buffer
 
 # Bytes of a slice of all that is asked for: the second cache has to hold it. Small slices are there
 # anyway.
-_MOST, _LEAST = 3 << 18, 1 << 12
+_MOST, _LEAST = 1 << 19, 1 << 12
 _PRODUCTS = ("convolution", "wide_convolution", "gemm")
 # How many lines may be asked for per channel of a block: few choices, since each is a kernel.
 _LINES = (4, 8, 12)

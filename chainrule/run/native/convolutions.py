@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from chainrule.core.dtype import float32
 from chainrule.core.graph import Node, TensorType
 from chainrule.run.native.failures import NoKernelError
-from chainrule.run.native.kernels.convolution import (
+from chainrule.run.native.kernels.shapes import (
     ROOM,
     ConvolutionSpec,
     chain_depth,

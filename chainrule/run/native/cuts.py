@@ -16,7 +16,7 @@ from chainrule.core.ops.convolution import CONVOLUTION, spread_length
 from chainrule.core.ops.shape import concatenate, slice_
 from chainrule.core.rewrite import rewritten
 from chainrule.run.native.convolutions import COPY, axes, cut, is_wide
-from chainrule.run.native.kernels.convolution import ROOM, ConvolutionSpec
+from chainrule.run.native.kernels.shapes import ROOM, ConvolutionSpec
 from chainrule.run.native.program import Program
 from chainrule.run.native.target import Target, host
 

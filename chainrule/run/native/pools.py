@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from chainrule.core.dtype import float32
 from chainrule.core.graph import Node, TensorType
 from chainrule.run.native.indexing import INDEXING
-from chainrule.run.native.kernels.convolution import ROOM
 from chainrule.run.native.kernels.pooling import PoolSpec
+from chainrule.run.native.kernels.shapes import ROOM
 from chainrule.run.native.kernels.windows import Axis, Slab
 from chainrule.run.native.ordering import max_bins, strided_windows
 from chainrule.run.native.tandem import sliced

@@ -5,152 +5,19 @@ the input are copied into the thread's memory, padded (``windows``); then weight
 one, pixels in vectors. A chain of fused products runs over channels, and in each over the rows and
 columns of the kernel. It is cut after as many whole channels as fit into 384 products; the chains
 are added in order.
-
-How pixels make vectors:
-
-- ``"lines"``: rows are whole vectors.
-- ``"runs"``: a vector is a few whole rows, or two halves that may be of different rows.
-- ``"flat"``: vectors run over the copy's rows, ends included; what is computed there is dropped.
-  Padding is shared by neighbouring rows, so that there is less of it.
 """
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 from chainrule.run.native.elementwise import IN_MEMORY
 from chainrule.run.native.ir import Function, Module, Value, vector
-from chainrule.run.native.kernels.calling import CHAIN, SCRATCH_BYTES, Call, add_chain
-from chainrule.run.native.kernels.windows import Axis, Plane, Slab
+from chainrule.run.native.kernels.calling import Call, add_chain
+from chainrule.run.native.kernels.shapes import LINE, ConvolutionSpec, heights
+from chainrule.run.native.kernels.windows import Plane
 from chainrule.run.native.program import FAR, Lanes, Program, compute, constant
 
 # Windows of up to so many entries are written out; larger ones are a loop.
 _WRITTEN_OUT = 50
-# Bytes of a line of the cache.
-LINE = 64
-# Numbers of a thread's memory that sums and copies may take.
-ROOM = SCRATCH_BYTES // 4 - 4096
-
-
-class Ahead(NamedTuple):
-    """What a tandem reads next is asked for meanwhile (``asking``): memory is slow, products wait.
-
-    Attributes:
-        lines: of the cache that a block asks for in each of its channels; 0: nothing is.
-        tiles: the tiles of the convolution that make up a slice of the tandem.
-    """
-
-    lines: int = 0
-    tiles: int = 1
-
-
-class ConvolutionSpec(NamedTuple):
-    """Key of :func:`convolution`.
-
-    Attributes:
-        channels, outputs: of one group.
-        rows, columns: the spatial axes.
-        strip: rows of pixels in a tile.
-        depth: channels whose products make one chain.
-        near: the input's columns lie along memory.
-        program: what follows; its step named ``"product"`` is the sum.
-        lanes, panel, blocks: the target's shape.
-        ahead: what is asked for meanwhile.
-    """
-
-    channels: int
-    outputs: int
-    rows: Axis
-    columns: Axis
-    strip: int
-    depth: int
-    near: bool
-    program: Program
-    lanes: int
-    panel: int
-    blocks: tuple[int, ...]
-    ahead: Ahead = Ahead()
-
-    @property
-    def slab(self) -> Slab:
-        return Slab(self.rows, self.columns, self.strip, self.pixels == "flat")
-
-    @property
-    def taps(self) -> int:
-        return self.rows.kernel * self.columns.kernel
-
-    @property
-    def run(self) -> int:
-        """Pixels of a run: they lie side by side in the copy."""
-        return math.gcd(self.columns.positions, self.lanes)
-
-    @property
-    def pixels(self) -> str:
-        """How pixels make vectors."""
-        rows = whole_rows(self.columns.positions, self.lanes)
-        if self.run == self.lanes:
-            return "lines"
-        if rows > 1 and self.rows.positions % rows == 0 and self.strip % rows == 0:
-            return "runs"
-        return "flat"
-
-    @property
-    def starts(self) -> int:
-        """Places that a vector is read from; from row to row it is always the same way."""
-        return self.lanes // self.run if self.pixels == "runs" else 1
-
-    @property
-    def vectors(self) -> int:
-        """Vectors of a whole strip."""
-        width = self.columns.positions
-        if self.pixels != "flat":
-            return self.strip * width // self.lanes
-        return -(-((self.strip - 1) * self.slab.pitch + width) // self.lanes)
-
-    @property
-    def panels(self) -> int:
-        """Calls of a block for all pixels of a whole strip."""
-        wide = min(self.panel, self.vectors)
-        return self.vectors // wide + self.vectors % wide
-
-    @property
-    def calls(self) -> int:
-        """Calls of blocks in a tile."""
-        chains = -(-self.channels // self.depth)
-        return chains * -(-self.outputs // self.blocks[0]) * self.panels
-
-    @property
-    def sums(self) -> int:
-        """Numbers that sums take in the thread's memory."""
-        if self.channels > self.depth:
-            return self.outputs * self.vectors * self.lanes
-        height = heights(self.outputs, self.blocks[0])[0]
-        wide = self.vectors if self.pixels == "flat" else self.panel
-        return height * wide * self.lanes
-
-    @property
-    def room(self) -> int:
-        """Numbers of the thread's memory in all."""
-        return self.sums + self.depth * self.slab.size
-
-
-def heights(rows: int, full: int) -> tuple[int, int, int]:
-    """Rows cut into blocks of about the same height.
-
-    Returns:
-        The height of the first blocks, how many they are, and how many are one row lower.
-    """
-    blocks = -(-rows // full)
-    height = -(-rows // blocks)
-    lower = blocks * height - rows
-    return height, blocks - lower, lower
-
-
-def whole_rows(width: int, lanes: int) -> int:
-    """How many rows make whole vectors, if these can be made of runs; else 1."""
-    run = math.gcd(width, lanes)
-    return lanes // run if run >= 4 and run in (width, lanes // 2) else 1
 
 
 def convolution(module: Module, name: str, spec: ConvolutionSpec) -> None:
@@ -165,7 +32,7 @@ def convolution(module: Module, name: str, spec: ConvolutionSpec) -> None:
     for rows, _ in sizes:
         for count in counts:
             _block(module, f"block{rows}x{count}", rows, count, spec)
-    for count in counts if spec.pixels != "flat" else [0]:
+    for count in [] if spec.is_plain else counts if spec.pixels != "flat" else [0]:
         _follow(module, f"follow{count}", count, spec)
     _Tile(module, name, spec, sizes, counts).write()
 
@@ -255,6 +122,11 @@ class _Tile:
             places = [place for j in range(count) for place in self._places(t + j)]
             name = f"block{height}x{count}"
             ahead = self._ahead(number * spec.panels + before)
+            if spec.is_plain:
+                ((result, down, _),) = self.operands
+                result = result.at(row * down + t * lanes)
+                fn.call(name, "void", depth, weights, *places, result, down, *ahead)
+                return
             fn.call(name, "void", depth, weights, *places, room, first, *ahead)
             if spec.pixels != "flat":
                 fn.when(last, lambda: self._followed(count, room, height, row, t * lanes))
@@ -326,14 +198,15 @@ class _Tile:
 def _block(module: Module, name: str, height: int, count: int, spec: ConvolutionSpec) -> None:
     """A function: a chain for a block of channels and ``count`` vectors, added to what is there.
 
-    ``(depth, weights, places of the vectors, sums, first, what is asked for)``.
+    ``(depth, weights, places of the vectors, sums, first, what is asked for)``; of a plain
+    convolution the result and its stride along channels, for the sums.
     """
     args = [("i64", "depth"), ("ptr noalias readonly", "a")]
     args += [("ptr readonly", f"x{j}") for j in range(count * spec.starts)]
-    args += [("ptr noalias", "sums"), ("i1", "first")]
+    args += [("ptr noalias", "sums"), ("i64", "down") if spec.is_plain else ("i1", "first")]
     lines = spec.ahead.lines
     fn = Function(module, name, [*args, ("ptr", "ahead")][: len(args) + (lines > 0)], internal=True)
-    depth, a, *places, sums, first = fn.args[: len(args)]
+    depth, a, *places, target, rest = fn.args[: len(args)]
     ahead = fn.args[len(args) :]
     slab, lanes = spec.slab, spec.lanes
     taps = slab.taps()
@@ -377,9 +250,16 @@ def _block(module: Module, name: str, height: int, count: int, spec: Convolution
     zero = fn.value(0.0, vector(lanes, "float"))
     found = fn.loop(0, depth, 1, [*[zero] * (height * count), a, *places, *ahead], channel)
     totals = found[: height * count]
+    if spec.is_plain:
+        for i in range(height):
+            line = target.at(rest * i)
+            for j in range(count):
+                line.store(totals[i * count + j], j * lanes)
+        fn.ret()
+        return
     pitch = (spec.vectors if spec.pixels == "flat" else count) * lanes
     at = [i * pitch + j * lanes for i in range(height) for j in range(count)]
-    add_chain(sums, totals, at, first)
+    add_chain(target, totals, at, rest)
     fn.ret()
 
 
@@ -498,8 +378,3 @@ class _Following:
         operand = self.program.steps[index].operand
         dtype, column, _ = self.program.operands[operand]
         return lanes.load(self.starts[operand], dtype, column, pixel, self.alongs[operand])
-
-
-def chain_depth(taps: int) -> int:
-    """Channels whose products make one chain."""
-    return max(1, CHAIN // taps)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from chainrule.run.native.ir import Module, Value
 from chainrule.run.native.kernels.calling import Call
-from chainrule.run.native.kernels.convolution import heights
+from chainrule.run.native.kernels.shapes import heights
 
 
 class WeightsSpec(NamedTuple):
