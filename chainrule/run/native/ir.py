@@ -221,6 +221,13 @@ class Function:
     def jump(self, label: str) -> None:
         self.do(f"br label %{label}")
 
+    def align_stack(self) -> None:
+        """Let vectors that wait on the stack, such as constants of long chains, cross no lines.
+
+        It costs a register, which loops over many tensors may need more.
+        """
+        self._head = self._head.replace(" nounwind", " nounwind alignstack(64)")
+
     def ret(self, value: Value | None = None) -> None:
         self.do(f"ret {value.type} {value}" if value is not None else "ret void")
 

@@ -77,6 +77,7 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
     if spec.turned:
         _turn(module, spec)
     call = Call(module, name)
+    call.fn.align_stack()
     fn, width = call.fn, spec.lanes * spec.panel
     a, b = call.tensor(), call.tensor()
     bases = [call.tensor() for _ in spec.program.operands]

@@ -102,6 +102,7 @@ def rows(module: Module, name: str, spec: RowsSpec) -> None:
     or of what is seen at windows the first place.
     """
     call = Call(module, name)
+    call.fn.align_stack()
     program, fn = spec.program, call.fn
     bases = [call.tensor() for _ in program.operands]
     count, cols, tile_rows, tile_cols, across_tiles = (call.number() for _ in range(5))
