@@ -11,7 +11,7 @@ from chainrule.core.graph import Graph, Node, TensorType
 from chainrule.core.op import input
 from chainrule.core.ops.attention import attention
 from chainrule.core.ops.linear import MATMUL
-from chainrule.core.ops.shape import permute, slice_
+from chainrule.core.ops.shape import permute, reshape, slice_
 from chainrule.run import interpreter
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.task import Task
@@ -136,3 +136,23 @@ def test_gradients_of_slices_are_set_side_by_side() -> None:
     assert len(plan.tasks) <= len(parts)
     (wanted,) = interpreter.prepare(graph)(arrays, [])
     assert plan(arrays, [])[0].tobytes() == wanted.tobytes()
+
+
+def test_gradients_are_made_side_by_side() -> None:
+    """Queries, keys and values are slices of one array: their gradients are parts of its own."""
+    x = input(TensorType((2, 70, 3 * 3 * 8), float32), "x")
+    g = input(TensorType((2, 3, 70, 8), float32), "g")
+    x.needs_grad = True
+    parts = [slice_(x, (0, 0, i * 24), (2, 70, (i + 1) * 24)) for i in range(3)]
+    y, _ = attention(*(heads(reshape(part, (2, 70, 3, 8))) for part in parts), causal=True)
+    (found,) = gradients([y], [x], [g])
+    assert found is not None
+    plan = Plan(Graph([x, g], [y, found]))
+    assert kernels(plan) == ["attention", "attention_gradient"]
+    rng = np.random.default_rng(4)
+    arrays = [rng.standard_normal(node.shape).astype(np.float32) for node in (x, g)]
+    arrays[1][0] = -0.0
+    _, wanted = interpreter.prepare(plan.graph)(arrays, [])
+    _, made = plan(arrays, [])
+    np.testing.assert_allclose(made, wanted, rtol=2e-5, atol=1e-5)
+    assert not np.signbit(made[0]).any()

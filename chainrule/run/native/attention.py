@@ -307,20 +307,44 @@ def _places(lowering: Lowering, node: Node) -> list[View]:
 
 
 def _home(lowering: Lowering, result: Node) -> View:
-    """Where a result goes: in the order of axes in which it is read, so that it need not be moved.
+    """Where a result goes: so that it need not be moved for whoever reads it next.
 
-    Heads stand beside each other for whoever reads them next.
+    It is made in its place in a concatenation, or in the order of axes in which it is read: heads
+    beside each other.
     """
-    dims = {_order(use.child, result) for use in lowering.fusion.uses.get(result, ())} - {None}
-    if lowering.has_place(result) or len(dims) != 1:
-        return lowering.home(result)
-    (order,) = dims
-    assert order is not None
-    shape = tuple(result.shape[dim] for dim in order)
-    if order[-1] == result.ndim - 1:
-        back = [order.index(axis) for axis in range(result.ndim)]
-        lowering.show(result, lowering.new(TensorType(shape, result.dtype)).permute(back))
+    uses = lowering.fusion.uses.get(result, ())
+    dims = {_order(use.child, result) for use in uses} - {None}
+    if not lowering.has_place(result):
+        if place := _in_whole(lowering, result):
+            lowering.show(result, place)
+        elif len(dims) == 1:
+            (order,) = dims
+            assert order is not None
+            shape = tuple(result.shape[dim] for dim in order)
+            if order[-1] == result.ndim - 1:
+                back = [order.index(axis) for axis in range(result.ndim)]
+                lowering.show(result, lowering.new(TensorType(shape, result.dtype)).permute(back))
     return lowering.home(result)
+
+
+def _in_whole(lowering: Lowering, result: Node) -> View | None:
+    """The place of a result in the concatenation that it is part of."""
+    for use in lowering.fusion.uses.get(result, ()):
+        whole, child = use.user, use.child
+        if whole.op.name != "concatenate" or whole in lowering.states:
+            continue
+        place: View | None = lowering.slot(whole, whole.inputs.index(child))
+        while place is not None and child is not result:  # as the result is before it is seen so
+            (inner,) = child.inputs
+            if child.op.name == "permute":
+                dims: tuple[int, ...] = child.attrs["dims"]
+                place = place.permute([dims.index(axis) for axis in range(len(dims))])
+            else:
+                place = place.reshape(inner.shape) if child.op.name == "reshape" else None
+            child = inner
+        if place is not None and place.strides[-1] == 1:
+            return place
+    return None
 
 
 def _order(child: Node, result: Node) -> tuple[int, ...] | None:
@@ -347,7 +371,7 @@ def _append(
     numbers = [q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], *lengths[1:]]
     for by_axis, stride in zip(along, strides, strict=True):
         numbers += [*(by_axis or (0,)), stride]
-    lda = (strides[0], strides[5] if len(operands) == 6 else 0)
+    lda = (strides[0], strides[5]) if len(operands) == 6 else (strides[1],)
     spec = AttentionSpec(
         node.attrs["scale"], node.attrs["causal"], lda, axes,
         target.lanes, target.panel, target.blocks,

@@ -107,7 +107,7 @@ class Lowering:
         if node not in self._views:
             whole = self._part_of.get(node)
             if whole and whole[0] not in self.states:
-                self._views[node] = self._slot(*whole)
+                self._views[node] = self.slot(*whole)
             elif node in self._spread:
                 self._views[node] = self._with_gaps(node.tensor_type)
             else:
@@ -120,7 +120,7 @@ class Lowering:
         wide = self.new(TensorType((*outer, columns + GAP), type.dtype))
         return wide.slice((0,) * len(type.shape), (1,) * len(type.shape), type.shape)
 
-    def _slot(self, whole: Node, position: int) -> View:
+    def slot(self, whole: Node, position: int) -> View:
         """Where a part of a concatenation goes."""
         dim: int = whole.attrs["dim"]
         start = sum(part.shape[dim] for part in whole.inputs[:position])
@@ -372,7 +372,7 @@ class Lowering:
 
     def _concatenate(self, node: Node) -> None:
         for position, child in enumerate(node.inputs):
-            part, place = self.view(child), self._slot(node, position)
+            part, place = self.view(child), self.slot(node, position)
             if part != place:
                 self.copy(part, place)
 

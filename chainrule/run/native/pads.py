@@ -2,7 +2,8 @@
 
 The gradient of x[:, :k] and of x[:, k:] is each padded with zeros to the shape of x, and the two
 are added. Where the parts cover all of x and do not overlap, they are set into their places; every
-entry is still added to 0, which turns -0 into 0, so that no bit differs.
+entry is still added to 0, which turns -0 into 0, so that no bit differs. Gradients of attention
+have no -0: they are made in their places.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from chainrule.core.op import constant
 from chainrule.core.ops.arithmetic import add
 from chainrule.core.ops.shape import concatenate
 from chainrule.core.rewrite import replaced
+from chainrule.run.native.attention import BACKWARD
 
 
 class _Part(NamedTuple):
@@ -50,9 +52,17 @@ def joined(graph: Graph) -> Graph:
         dim, parts = chains[node]
         with derived_from(node):
             zero = constant(0.0, node.dtype)
-            return concatenate([add(done[part.node], zero) for part in parts], dim)
+            nodes = [done[part.node] for part in parts]
+            return concatenate([x if _is_positive_zero(x) else add(x, zero) for x in nodes], dim)
 
     return replaced(graph, rule)
+
+
+def _is_positive_zero(node: Node) -> bool:
+    """Whether every 0 in it is known to be no -0."""
+    while node.op.name in ("reshape", "permute"):
+        (node,) = node.inputs
+    return node.op.name == "pick" and node.inputs[0].op is BACKWARD
 
 
 def _parts(node: Node, inner: set[Node]) -> tuple[int, list[_Part]] | None:

@@ -1,15 +1,16 @@
 """Attention and its gradient, a block of queries against a block of keys at a time.
 
 The weights of a block lie in the thread's memory and are used at once: no matrix of queries by keys
-stands anywhere. Forward, each query keeps the largest score so far and the sum of exponentials, and
-what was summed before is scaled when a larger score comes. Backward, weights are made again from
-the logarithm of that sum. Blocks above the diagonal of a causal mask are left out. Blocks come in a
-fixed order, each by one thread, so that bits depend on nothing else.
+stands anywhere. Forward, weights are made a panel of queries at a time, with queries along vectors:
+each lane keeps the largest score so far and the sum of exponentials, and what was summed before is
+scaled when a larger score comes. Backward, weights are made again, some rows of queries at a time,
+from the logarithm of that sum. What lies above the diagonal of a causal mask is left out. Blocks
+come in a fixed order, each by one thread, so that bits depend on nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from chainrule.run.native import vmath
@@ -17,16 +18,19 @@ from chainrule.run.native.ir import Module, Value, vector
 from chainrule.run.native.kernels.calling import Call, dot, unraveled
 from chainrule.run.native.kernels.gemm import block
 from chainrule.run.native.kernels.packing import pack_columns, pack_rows
-from chainrule.run.native.program import NEXT, SAME, Combine, Lanes, across
+from chainrule.run.native.program import NEXT, SAME, Lanes, across
 
 # Queries and keys in a block, and the widest query, key or value.
 BLOCK, WIDEST = 64, 256
 # From row to row of a block of weights: a line more, so that rows fall on different lines.
 _STEP = BLOCK + 16
-_TILE = BLOCK * WIDEST
-# Under a causal mask, a row's weights are computed so many columns at a time: as many as a block
-# of a product has rows, or a few more.
-_PART = 16
+# Numbers on a line of the cache.
+_LINE = 16
+# Room for a matrix of a block, with the columns that a last panel has too many.
+_TILE = (BLOCK + 16) * (WIDEST + 16)
+# A right operand with rows this far apart, or at multiples of it, is copied: a small cache keeps
+# few of them.
+_ALIASING = 256
 
 
 class AttentionSpec(NamedTuple):
@@ -35,14 +39,14 @@ class AttentionSpec(NamedTuple):
     Attributes:
         scale: of the scores.
         causal: query i looks at keys up to i.
-        lda: elements from row to row of the queries, and of dy.
+        lda: elements from row to row of the left operands: of the keys, or of the queries and dy.
         axes: of the batch.
         lanes, panel, blocks: the target's shape.
     """
 
     scale: float
     causal: bool
-    lda: tuple[int, int]
+    lda: tuple[int, ...]
     axes: int
     lanes: int
     panel: int
@@ -56,6 +60,17 @@ class _Left(NamedTuple):
     lda: int
     lanes: int
     panel: int
+
+
+class _Right(NamedTuple):
+    """A right operand: its first entry, and elements from column to column and from row to row.
+
+    A panel of it lies as a row does: columns within a panel stand side by side.
+    """
+
+    start: Value
+    across: Value
+    step: Value
 
 
 class _Matrix(NamedTuple):
@@ -75,6 +90,7 @@ class _Kernel:
         self.spec = spec
         self.call = call = Call(module, name)
         self.fn = fn = call.fn
+        fn.align_stack()
         self.width = spec.lanes * spec.panel
         bases = [call.tensor() for _ in range(tensors)]
         self.queries, self.keys, self.features, self.outputs = (call.number() for _ in range(4))
@@ -104,10 +120,19 @@ class _Kernel:
         self._room += count
         return start
 
+    def ask(self, matrix: _Matrix, rows: Value, cols: Value, writes: bool = False) -> None:
+        """Bring some rows nearer: they may be far away, and the processor guesses too late."""
+
+        def one(row: Value) -> None:
+            line = matrix.row(row)
+            self.fn.loop(0, cols, _LINE, (), lambda at: self.fn.prefetch(line.at(at), writes))
+
+        self.fn.loop(0, rows, 1, (), one)
+
     # ------------------------------------------------------------------ packing
 
-    def pack(self, how: str, depth: Value, matrix: Value, step: Value, cols: Value) -> Value:
-        """Panels of a right operand of ``cols`` columns; each is BLOCK or WIDEST deep at most."""
+    def _pack(self, how: str, depth: Value, matrix: Value, step: Value, cols: Value) -> _Right:
+        """Panels of a right operand of ``cols`` columns."""
         target = self.room(_TILE)
 
         def one(left: Value) -> None:
@@ -116,13 +141,28 @@ class _Kernel:
             self.fn.call(how, "void", depth, from_, step, some, target.at(left * depth))
 
         self.fn.loop(0, cols, self.width, (), one)
-        return target
+        return _Right(target, depth, self.fn.value(self.width, "i64"))
+
+    def turned(self, matrix: Value, step: Value, rows: Value, cols: Value) -> _Right:
+        """The transpose of some rows."""
+        return self._pack("columns", cols, matrix, step, rows)
+
+    def along(self, matrix: Value, step: Value, rows: Value, cols: Value) -> _Right:
+        """Some rows: where they are, if that is whole panels that a cache keeps."""
+        fn = self.fn
+        copied = (cols % self.width).compare("ne", 0) | (step % _ALIASING).compare("eq", 0)
+
+        def copy() -> list[Value]:
+            return list(self._pack("rows", rows, matrix, step, cols))
+
+        here = [matrix, fn.value(1, "i64"), step]
+        return _Right(*fn.when(copied, copy, lambda: here))
 
     # ------------------------------------------------------------------ products
 
     def product(
-        self, left: tuple[str, int], rows: Value, cols: Value, right: Value, right_depth: Value,
-        sums: Value, first: Value, a: Callable[[Value, Value], Value],
+        self, left: tuple[str, int], rows: Value, cols: Value, right: _Right, sums: Value,
+        first: Value, a: Callable[[Value, Value], Value],
         span: Callable[[Value, int], tuple[Value, Value]],
         wanted: Callable[[Value, int, Value], Value] | None = None,
     ) -> None:  # fmt: skip
@@ -143,10 +183,9 @@ class _Kernel:
 
         def one(height: int, row: Value, column: Value) -> None:
             start, stop = span(row, height)
-            b = right.at(column * right_depth + start * self.width)
+            b = right.start.at(column * right.across + start * right.step)
             place = sums.at(column * BLOCK + row * self.width)
-            width = fn.value(self.width, "i64")
-            args = stop - start, a(row, start), b, width, place, first
+            args = stop - start, a(row, start), b, right.step, place, first
 
             def run() -> None:
                 fn.call(f"block{number}_{height}", "void", *args)
@@ -188,36 +227,10 @@ class _Kernel:
     def part(self, count: Value) -> Lanes:
         return Lanes(self.fn, self.spec.lanes, self.clamped(count))
 
-    def sums_at(self, sums: Value, row: Value, column: Value | int) -> Value:
+    def sums_at(self, sums: Value, row: Value, column: Value) -> Value:
         """Where an entry of a product is."""
-        if isinstance(column, int):
-            panel, inside = column // self.width * self.width, column % self.width
-            return sums.at(row * self.width + (panel * BLOCK + inside))
-        inside_ = column % self.width
-        return sums.at((column - inside_) * BLOCK + row * self.width + inside_)
-
-    def columns(self, width: int) -> range:
-        """The first columns of the vectors of a row."""
-        return range(0, width, self.spec.lanes)
-
-    def each_row(
-        self, rows: Value, query: Value, key: Value, one: Callable[[Value, int], None]
-    ) -> None:
-        """``one(row, width)`` for the rows of a block: no query looks at keys from width on."""
-        fn = self.fn
-        if not self.spec.causal:
-            fn.loop(0, rows, 1, (), lambda row: one(row, BLOCK))
-            return
-        start: Value = fn.value(0, "i64")
-        for width in range(_PART, BLOCK + 1, _PART):
-            stop = fn.minimum(key + width - query, rows) if width < BLOCK else rows
-            fn.loop(start, stop, 1, (), lambda row, width=width: one(row, width))
-            start = fn.select(stop.compare("sgt", start), stop, start)
-
-    def clear_beyond(self, line: Value, width: int) -> None:
-        """Zeros after a row of weights, as far as a product of several rows may read."""
-        for column in range(width, min(width + _PART, BLOCK), self.spec.lanes):
-            line.store(self.constant(0.0), column)
+        inside = column % self.width
+        return sums.at((column - inside) * BLOCK + row * self.width + inside)
 
     def number(self, place: Value) -> Value:
         """One number in every lane."""
@@ -225,13 +238,6 @@ class _Kernel:
 
     def constant(self, number: float) -> Value:
         return self.fn.value(number, vector(self.spec.lanes, "float"))
-
-    def total(self, parts: Sequence[Value], join: Combine = lambda a, b: a + b) -> Value:
-        """All lanes of all vectors, in every lane."""
-        total = parts[0]
-        for part in parts[1:]:
-            total = join(total, part)
-        return self.fn.splat(across(total, join, self.spec.lanes), self.spec.lanes)
 
     def write(
         self, sums: Value, rows: Value, target: _Matrix, cols: Value, change: Callable[..., Value]
@@ -265,94 +271,118 @@ def attention(module: Module, name: str, spec: AttentionSpec) -> None:
     the batch's axes but the first; for each tensor its strides along them and from row to row.
     """
     kernel = _Kernel(module, name, spec, 5)
-    fn, call = kernel.fn, kernel.call
+    fn, call, width, lanes = kernel.fn, kernel.call, kernel.width, spec.lanes
     matrix = call.tile // kernel.high
     top = (call.tile - matrix * kernel.high) * BLOCK
     q, k, v, y, logs = kernel.matrices(matrix)
     rows = fn.minimum(kernel.queries - top, BLOCK)
     last = fn.minimum(top + rows, kernel.keys) if spec.causal else kernel.keys
-    scores, weights = kernel.room(_TILE), kernel.room(BLOCK * _STEP)
-    sums, highest, total = kernel.room(_TILE), kernel.room(BLOCK), kernel.room(BLOCK)
+    weights, sums = kernel.room(BLOCK * width), kernel.room(_TILE)  # weights: keys by queries
+    highest, total, change = (kernel.room(BLOCK + width) for _ in range(3))
+    turned = kernel.turned(q.row(top), q.step, rows, kernel.features)
     room = kernel._room
-    true, false = fn.value(1, "i1"), fn.value(0, "i64")
+    true, none = fn.value(1, "i1"), fn.value(0, "i64")
+    lowest, nothing = kernel.constant(-vmath.INF), kernel.constant(0.0)
+    type = lowest.type
 
     def start(row: Value) -> None:
-        highest.store(fn.value(-vmath.INF, "float"), row)
-        total.store(fn.value(0.0, "float"), row)
+        highest.store(lowest, row)
+        total.store(nothing, row)
 
-    fn.loop(0, BLOCK, 1, (), start)
+    fn.loop(0, rows, lanes, (), start)
 
     def against(key: Value) -> None:
         kernel._room = room
         cols = fn.minimum(last - key, BLOCK)
-        turned = kernel.pack("columns", kernel.features, k.row(key), k.step, cols)
-        values = kernel.pack("rows", cols, v.row(key), v.step, kernel.outputs)
+        values = kernel.along(v.row(key), v.step, cols, kernel.outputs)
+
+        def panel(query: Value) -> None:
+            """Some queries, as many as a panel has columns."""
+            count = kernel.limit(top + query + (width - 1), key, cols)  # of keys that one looks at
+            fn.when(count.compare("sgt", 0), lambda: weigh(query, key, count, values))
+
+        fn.loop(0, rows, width, (), panel)
+
+    def weigh(query: Value, key: Value, count: Value, values: _Right) -> None:
+        here = fn.minimum(rows - query, width)
+        panel = turned._replace(start=turned.start.at(query * turned.across))
         kernel.product(
-            ("rows", spec.lda[0]), rows, cols, turned, kernel.features, scores, true,
-            lambda row, _: q.row(top + row), lambda *_: (false, kernel.features),
-            _below_diagonal(kernel, top, key),
+            ("rows", spec.lda[0]), count, here, panel, weights, true,
+            lambda row, _: k.row(key + row), lambda *_: (none, kernel.features),
         )  # fmt: skip
-        kernel.each_row(rows, top, key, lambda row, width: exponentials(row, width, key, cols))
+        fn.loop(0, width, lanes, (), lambda at: exponentials(at, query, key, count))
+        end = fn.select(key.compare("ne", 0), query + here, query)
+        fn.loop(query, end, 1, (), scale)
 
         def span(row: Value, height: int) -> tuple[Value, Value]:
-            stop = kernel.limit(top + row + (height - 1), key, cols)
-            return false, fn.select(stop.compare("sgt", 0), stop, 0)
+            stop = kernel.limit(top + query + row + (height - 1), key, count)
+            return none, fn.select(stop.compare("sgt", 0), stop, 0)
 
         kernel.product(
-            ("rows", _STEP), rows, kernel.outputs, values, cols, sums, key.compare("eq", 0),
-            lambda row, at: weights.at(row * _STEP + at), span,
+            ("columns", width), here, kernel.outputs, values, sums.at(query * width),
+            key.compare("eq", 0), lambda row, at: weights.at(at * width + row), span,
         )  # fmt: skip
 
-    def exponentials(row: Value, width: int, key: Value, cols: Value) -> None:
-        limit = kernel.limit(top + row, key, cols)
-        lowest = kernel.constant(-vmath.INF)
-        parts, masks = [], []
-        for column in kernel.columns(width):
-            mask = kernel.part(limit - column).mask
-            assert mask is not None
-            loaded = kernel.sums_at(scores, row, column).load(lowest.type)
-            parts.append(fn.select(mask, loaded * spec.scale, lowest))
-            masks.append(mask)
-        before = kernel.number(highest.at(row))
-        after = _larger(before, kernel.total(parts, _larger))
+    def exponentials(at: Value, query: Value, key: Value, count: Value) -> None:
+        """Weights in the place of scores, not yet divided by their sum: a vector of queries."""
+        each = query + at
+        first = fn.splat((top + each - key).convert("trunc", "i32"), lanes)
+        limit = first + fn.vector_of(range(lanes), "i32")  # the last key that a query looks at
+
+        def scaled(row: Value, before: Value) -> list[Value]:
+            place = weights.at(row * width + at)
+            score = place.load(type) * spec.scale
+            if spec.causal:
+                number = fn.splat(row.convert("trunc", "i32"), lanes)
+                score = fn.select(limit.compare("sge", number), score, lowest)
+            place.store(score)
+            return [_larger(before, score)]
+
+        before = highest.load(type, each)
+        (after,) = fn.loop(0, count, 1, [before], scaled)
         shift = fn.select(after.compare("oeq", -vmath.INF), 0.0, after)
-        line = weights.at(row * _STEP)
-        found = []
-        for column, part, mask in zip(kernel.columns(width), parts, masks, strict=True):
-            power = fn.select(mask, vmath.exp(part - shift), 0.0)
-            line.store(power, column)
-            found.append(power)
-        kernel.clear_beyond(line, width)
-        here = kernel.total(found)
+
+        def power(row: Value, sum_: Value) -> list[Value]:
+            place = weights.at(row * width + at)
+            value = vmath.exp(place.load(type) - shift)
+            place.store(value)
+            return [sum_ + value]
+
+        (added,) = fn.loop(0, count, 1, [nothing], power)
 
         def later() -> list[Value]:
             """What was summed before is scaled."""
-            change = vmath.exp(before - shift)
+            factor = vmath.exp(before - shift)
+            change.store(factor, each)
+            return [fn.fma(total.load(type, each), factor, added)]
 
-            def scaled(column: Value) -> None:
-                place = kernel.sums_at(sums, row, column)
-                place.store(place.load(lowest.type) * change)
+        (sum_,) = fn.when(key.compare("ne", 0), later, lambda: [added])
+        highest.store(after, each)
+        total.store(sum_, each)
 
-            fn.loop(0, padded, spec.lanes, (), scaled)
-            return [fn.fma(kernel.number(total.at(row)), change, here)]
+    def scale(row: Value) -> None:
+        factor = kernel.number(change.at(row))
 
-        (all_,) = fn.when(key.compare("ne", 0), later, lambda: [here])
-        highest.store(fn.lane(after, 0), row)
-        total.store(fn.lane(all_, 0), row)
+        def some(column: Value) -> None:
+            place = kernel.sums_at(sums, row, column)
+            place.store(place.load(type) * factor)
 
-    padded = (kernel.outputs + (kernel.width - 1)) // kernel.width * kernel.width
+        fn.loop(0, padded, lanes, (), some)
+
+    padded = (kernel.outputs + (width - 1)) // width * width
     fn.loop(0, last, BLOCK, (), against)
-    below = _Matrix(y.row(top), y.step)
+
+    def finish(query: Value) -> None:
+        sum_ = total.load(type, query)
+        logarithm = highest.load(type, query) + vmath.log(sum_)
+        kernel.part(rows - query).store(logs.start.at(top), logarithm, NEXT, query)
+        total.store(1.0 / sum_, query)
+
+    fn.loop(0, rows, lanes, (), finish)
     kernel.write(
-        sums, rows, below, kernel.outputs,
-        lambda value, row, _: value / kernel.number(total.at(row)),
+        sums, rows, _Matrix(y.row(top), y.step), kernel.outputs,
+        lambda value, row, _: value * kernel.number(total.at(row)),
     )  # fmt: skip
-
-    def logarithm(row: Value) -> None:
-        value = kernel.number(highest.at(row)) + vmath.log(kernel.number(total.at(row)))
-        logs.start.store(fn.lane(value, 0), top + row)
-
-    fn.loop(0, rows, 1, (), logarithm)
     fn.ret()
 
 
@@ -367,33 +397,33 @@ def _below_diagonal(
 
 def attention_gradient(module: Module, name: str, spec: AttentionSpec) -> None:
     """With weights p, dp = dy v^T and ds = p (dp - sum(dy y)) scale: dv = p^T dy, dq = ds k and
-    dk = ds^T q. A tile is one matrix of the batch.
+    dk = ds^T q. No result is -0. A tile is one matrix of the batch.
 
     Arguments: q, k, v, y, logarithms, dy, dq, dk, dv; the numbers as in :func:`attention`.
     """
     kernel = _Kernel(module, name, spec, 9)
-    fn = kernel.fn
+    fn, full = kernel.fn, spec.blocks[0]
     q, k, v, y, logs, g, dq, dk, dv = kernel.matrices(kernel.call.tile)
-    scores, inner, sums = kernel.room(BLOCK * BLOCK), kernel.room(BLOCK * BLOCK), kernel.room(_TILE)
+    scores, inner, sums = kernel.room(_TILE), kernel.room(_TILE), kernel.room(_TILE)
     weights, dscores = kernel.room(BLOCK * _STEP), kernel.room(BLOCK * _STEP)
-    to_keys, to_values = kernel.room(_TILE), kernel.room(_TILE)
+    to_keys, to_values, means = kernel.room(_TILE), kernel.room(_TILE), kernel.room(BLOCK)
     room = kernel._room
     true, no, none = fn.value(1, "i1"), fn.value(0, "i1"), fn.value(0, "i64")
-    type = vector(spec.lanes, "float")
-
-    def padded(count: Value) -> Value:
-        return (count + (kernel.width - 1)) // kernel.width * (kernel.width * BLOCK)
+    nothing = kernel.constant(0.0)
+    type = nothing.type
 
     def cleared(place: Value, count: Value) -> None:
-        zero = fn.value(0.0, type)
-        fn.loop(0, padded(count), spec.lanes, (), lambda at: place.store(zero, at))
+        end = (count + (kernel.width - 1)) // kernel.width * (kernel.width * BLOCK)
+        fn.loop(0, end, spec.lanes, (), lambda at: place.store(nothing, at))
 
     def keys(key: Value) -> None:
         kernel._room = room
         cols = fn.minimum(kernel.keys - key, BLOCK)
-        keys_turned = kernel.pack("columns", kernel.features, k.row(key), k.step, cols)
-        values_turned = kernel.pack("columns", kernel.outputs, v.row(key), v.step, cols)
-        key_rows = kernel.pack("rows", cols, k.row(key), k.step, kernel.features)
+        keys_turned = kernel.turned(k.row(key), k.step, cols, kernel.features)
+        values_turned = kernel.turned(v.row(key), v.step, cols, kernel.outputs)
+        kernel.ask(_Matrix(dk.row(key), dk.step), cols, kernel.features, True)
+        kernel.ask(_Matrix(dv.row(key), dv.step), cols, kernel.outputs, True)
+        key_rows = kernel.along(k.row(key), k.step, cols, kernel.features)
         cleared(to_keys, kernel.features)
         cleared(to_values, kernel.outputs)
         inside = kernel._room
@@ -401,25 +431,11 @@ def attention_gradient(module: Module, name: str, spec: AttentionSpec) -> None:
         def queries(query: Value) -> None:
             kernel._room = inside
             rows = fn.minimum(kernel.queries - query, BLOCK)
-            query_rows = kernel.pack("rows", rows, q.row(query), q.step, kernel.features)
-            g_rows = kernel.pack("rows", rows, g.row(query), g.step, kernel.outputs)
-            wanted = _below_diagonal(kernel, query, key)
-            kernel.product(
-                ("rows", spec.lda[0]), rows, cols, keys_turned, kernel.features, scores, true,
-                lambda row, _: q.row(query + row), lambda *_: (none, kernel.features), wanted,
-            )  # fmt: skip
-            kernel.product(
-                ("rows", spec.lda[1]), rows, cols, values_turned, kernel.outputs, inner, true,
-                lambda row, _: g.row(query + row), lambda *_: (none, kernel.outputs), wanted,
-            )  # fmt: skip
-            kernel.each_row(
-                rows, query, key, lambda row, width: weigh(row, width, query, key, cols)
-            )
-
-            def seen(row: Value, height: int) -> tuple[Value, Value]:
-                """The keys that these queries look at."""
-                stop = kernel.limit(query + row + (height - 1), key, cols)
-                return none, fn.select(stop.compare("sgt", 0), stop, 0)
+            query_rows = kernel.along(q.row(query), q.step, rows, kernel.features)
+            g_rows = kernel.along(g.row(query), g.step, rows, kernel.outputs)
+            kernel.ask(_Matrix(dq.row(query), dq.step), rows, kernel.features, True)
+            fn.loop(0, rows, 1, (), lambda row: mean(row, query))
+            fn.loop(0, rows, full, (), lambda row: strip(row, query, rows))
 
             def seeing(row: Value, height: int) -> tuple[Value, Value]:
                 """The queries that look at these keys."""
@@ -429,36 +445,63 @@ def attention_gradient(module: Module, name: str, spec: AttentionSpec) -> None:
                 start = fn.select(start.compare("sgt", 0), start, 0)
                 return fn.minimum(start, rows), rows
 
+            for left, right, width, target in (
+                (weights, g_rows, kernel.outputs, to_values),
+                (dscores, query_rows, kernel.features, to_keys),
+            ):
+
+                def entries(row: Value, at: Value, left: Value = left) -> Value:
+                    return left.at(at * _STEP + row)
+
+                kernel.product(
+                    ("columns", _STEP), cols, width, right, target, no,
+                    entries, seeing,
+                )  # fmt: skip
+
+        def strip(top: Value, query: Value, rows: Value) -> None:
+            """Weights of some rows and the gradient of their scores, and that of the queries."""
+            count = fn.minimum(rows - top, full)
+            first = query + top
+            wanted = _below_diagonal(kernel, first, key)
             kernel.product(
-                ("columns", _STEP), cols, kernel.outputs, g_rows, rows, to_values, no,
-                lambda row, at: weights.at(at * _STEP + row), seeing,
+                ("rows", spec.lda[0]), count, cols, keys_turned, scores, true,
+                lambda row, _: q.row(first + row), lambda *_: (none, kernel.features), wanted,
             )  # fmt: skip
             kernel.product(
-                ("columns", _STEP), cols, kernel.features, query_rows, rows, to_keys, no,
-                lambda row, at: dscores.at(at * _STEP + row), seeing,
+                ("rows", spec.lda[1]), count, cols, values_turned, inner, true,
+                lambda row, _: g.row(first + row), lambda *_: (none, kernel.outputs), wanted,
             )  # fmt: skip
+            stop = kernel.limit(first + (count - 1), key, cols)
+            fn.loop(0, count, 1, (), lambda row: weigh(row, top, query, key, cols, stop))
+
+            def seen(row: Value, height: int) -> tuple[Value, Value]:
+                """The keys that these queries look at."""
+                stop = kernel.limit(first + row + (height - 1), key, cols)
+                return none, fn.select(stop.compare("sgt", 0), stop, 0)
+
             kernel.product(
-                ("rows", _STEP), rows, kernel.features, key_rows, cols, sums, true,
-                lambda row, at: dscores.at(row * _STEP + at), seen,
+                ("rows", _STEP), count, kernel.features, key_rows, sums, true,
+                lambda row, at: dscores.at((top + row) * _STEP + at), seen,
             )  # fmt: skip
-            below = _Matrix(dq.row(query), dq.step)
+            below = _Matrix(dq.row(first), dq.step)
             fn.when(
                 key.compare("eq", 0),
-                lambda: kernel.write(sums, rows, below, kernel.features, lambda x, *_: x),
+                lambda: kernel.write(sums, count, below, kernel.features, lambda x, *_: x + 0.0),
                 lambda: kernel.write(
-                    sums, rows, below, kernel.features, lambda x, _, old: old + x
+                    sums, count, below, kernel.features, lambda x, _, old: old + x
                 ),
             )  # fmt: skip
 
         fn.loop(key if spec.causal else 0, kernel.queries, BLOCK, (), queries)
-        kernel.write(to_keys, cols, _Matrix(dk.row(key), dk.step), kernel.features, lambda x, *_: x)
-        kernel.write(
-            to_values, cols, _Matrix(dv.row(key), dv.step), kernel.outputs, lambda x, *_: x
-        )
+        for made, results, width in (
+            (to_keys, dk, kernel.features),
+            (to_values, dv, kernel.outputs),
+        ):
+            place = _Matrix(results.row(key), results.step)
+            kernel.write(made, cols, place, width, lambda x, *_: x + 0.0)
 
-    def weigh(row: Value, width: int, query: Value, key: Value, cols: Value) -> None:
-        limit = kernel.limit(query + row, key, cols)
-        log = kernel.number(logs.start.at(query + row))
+    def mean(row: Value, query: Value) -> None:
+        """The sum of dy y of a query: that of its weights' gradients, weighted."""
         left, right = g.row(query + row), y.row(query + row)
 
         def product(column: Value, total: Value) -> list[Value]:
@@ -466,19 +509,35 @@ def attention_gradient(module: Module, name: str, spec: AttentionSpec) -> None:
             a, b = (part.load(line, "float32", NEXT, column) for line in (left, right))
             return [fn.fma(a, b, total)]
 
-        (along,) = fn.loop(0, kernel.outputs, spec.lanes, [fn.value(0.0, type)], product)
-        mean = kernel.total([along])
-        for column in kernel.columns(width):
+        (along,) = fn.loop(0, kernel.outputs, spec.lanes, [nothing], product)
+        means.store(across(along, lambda a, b: a + b, spec.lanes), row)
+
+    def weigh(row: Value, top: Value, query: Value, key: Value, cols: Value, stop: Value) -> None:
+        """One row of weights, up to a key; a few zeros follow, as products of several rows read."""
+        index = top + row
+        limit = kernel.limit(query + index, key, cols)
+        log = kernel.number(logs.start.at(query + index))
+        mean = kernel.number(means.at(index))
+        line, dline = weights.at(index * _STEP), dscores.at(index * _STEP)
+
+        def some(column: Value) -> None:
             mask = kernel.part(limit - column).mask
             assert mask is not None
             score = kernel.sums_at(scores, row, column).load(type) * spec.scale
             dp = kernel.sums_at(inner, row, column).load(type)
             p = fn.select(mask, vmath.exp(score - log), 0.0)
-            ds = fn.select(mask, p * (dp - mean) * spec.scale, 0.0)
-            weights.at(row * _STEP).store(p, column)
-            dscores.at(row * _STEP).store(ds, column)
-        kernel.clear_beyond(weights.at(row * _STEP), width)
-        kernel.clear_beyond(dscores.at(row * _STEP), width)
+            line.store(p, column)
+            dline.store(fn.select(mask, p * (dp - mean) * spec.scale, 0.0), column)
+
+        def clear(column: Value) -> None:
+            line.store(nothing, column)
+            dline.store(nothing, column)
+
+        fn.loop(0, stop, spec.lanes, (), some)
+        if spec.causal:
+            end = (stop + (spec.lanes - 1)) // spec.lanes * spec.lanes
+            start = fn.select(end.compare("sgt", 0), end, 0)
+            fn.loop(start, fn.minimum(start + full, BLOCK), spec.lanes, (), clear)
 
     fn.loop(0, kernel.keys, BLOCK, (), keys)
     fn.ret()
