@@ -56,6 +56,21 @@ def test_sums(size: tuple[int, ...]) -> None:
             assert a.tobytes() == b.tobytes()
 
 
+def test_rows_of_few_vectors_and_of_more_are_summed_alike() -> None:
+    """The first in registers, the others in a loop: zeros behind them change no bit."""
+    array = np.random.default_rng(5).standard_normal((3, 128)).astype(np.float32)
+
+    def centred(cols: int) -> Array:
+        padded = np.concatenate([array, np.zeros((3, cols - 128), np.float32)], 1)
+        x = input(TensorType(padded.shape, padded.dtype))
+        mean = reduction.sum(x, -1, keepdim=True) * (1 / 128)
+        y = (x - mean) * reduction.sum(functions.square(x), -1, keepdim=True)
+        (found,) = Plan(Graph([x], [y]))([padded], [])
+        return found[:, :128]
+
+    assert centred(128).tobytes() == centred(256).tobytes() == centred(136).tobytes()
+
+
 def test_a_long_sum_has_many_tiles() -> None:
     x = input(TensorType((1_000_000,), np.dtype(np.float32)))
     plan = Plan(Graph([x], [reduction.sum(exp(x))]))

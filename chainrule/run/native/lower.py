@@ -21,7 +21,7 @@ from chainrule.run.native.failures import NoKernelError
 from chainrule.run.native.fuse import Fusion, Group, is_row_reduction
 from chainrule.run.native.indexing import INDEXING
 from chainrule.run.native.kernels.columns import WIDTH, ColumnsSpec
-from chainrule.run.native.kernels.rows import RowsSpec
+from chainrule.run.native.kernels.rows import FEW_VECTORS, RowsSpec
 from chainrule.run.native.loops import LOOPS
 from chainrule.run.native.ordering import ORDERING
 from chainrule.run.native.parts import COLUMN_PART, column_parts, fold_rows, is_long
@@ -275,7 +275,11 @@ class Lowering:
         seen = {(view.strides, view.offset) for view in views if view.windows}
         assert len(seen) < 2, "the kernel takes them to be seen from the same places"
         many = count * width >= _MANY
-        spec = RowsSpec(program._replace(operands=operands), lanes, axes, short, many)
+        whole, rest = divmod(width, lanes)
+        few = program.has_reductions and not (rest or seen) and whole <= FEW_VECTORS
+        spec = RowsSpec(
+            program._replace(operands=operands), lanes, axes, short, whole if few else 0, many
+        )
         tile_rows, tile_cols = max(1, TILE // max(width, 1)), width
         if not program.has_reductions and width > TILE:
             windows = [view.windows for view in views if view.windows]

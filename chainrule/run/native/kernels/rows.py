@@ -1,8 +1,9 @@
 """Fused chains over rows: elementwise ops, and sums and maxima along each row.
 
 A row is passed over in stages. A sum ends a stage: what depends on it comes in the next. Values of
-an earlier stage that are needed again wait in the thread's memory. Elementwise chains have one
-stage. A chain may end in max pooling: windows stand side by side in the row, which is a plane.
+an earlier stage that are needed again wait in the thread's memory; those of a row of few vectors
+wait in registers, and its code has no loops. Elementwise chains have one stage. A chain may end in
+max pooling: windows stand side by side in the row, which is a plane.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ WAITING_COLS = 4096
 WAITING_VALUES = 16
 # So many bytes ahead memory is asked for, if a vector is at least half a line.
 _AHEAD, _HALF_LINE = 8192, 32
+# So many vectors are few.
+FEW_VECTORS = 8
 # A line more than they need, so that they do not all fall on the same lines of the cache.
 _WAITING_BYTES = WAITING_COLS * SIZES["i64"] + 64
 
@@ -45,6 +48,7 @@ class RowsSpec(NamedTuple):
         lanes: of its vectors.
         axes: how many axes the rows have.
         short: rows are shorter than a vector.
+        vectors: of a row with sums, if they are few and all full; else 0.
         ahead: memory is asked for before it is read.
     """
 
@@ -52,6 +56,7 @@ class RowsSpec(NamedTuple):
     lanes: int
     axes: int
     short: bool
+    vectors: int
     ahead: bool
 
 
@@ -152,6 +157,7 @@ class _Row:
         self.left, self.right, self.scratch = left, right, scratch
         self.stages = _Stages(spec.program)
         self.known: dict[int, Value] = {}  # row steps
+        self.kept: dict[tuple[int, int], Value] = {}  # by step and vector, in rows of few vectors
 
     def write(self) -> None:
         stages, steps = self.stages, self.program.steps
@@ -213,7 +219,7 @@ class _Row:
         joins = [combine(steps[index].op, steps[index].dtype) for index in sums]
         nothing = [identity(fn, steps[i].op, steps[i].dtype, spec.lanes) for i in sums]
 
-        def entries(at: Value, lanes: Lanes) -> dict[int, Value]:
+        def entries(at: Value, lanes: Lanes, number: int = -1) -> dict[int, Value]:
             known = dict(self.known)
             for index in sorted(needed):
                 if not stages.is_row[index] and (steps[index].op == "load"):
@@ -221,10 +227,15 @@ class _Row:
                     if spec.ahead and lanes.mask is None and not stage:
                         self._look_ahead(index, at)
                 elif not stages.is_row[index] and stages.of[index] < stage:
-                    known[index] = lanes.load(*self._waiting(index), NEXT, at - self.left)
+                    if spec.vectors:
+                        known[index] = self.kept[index, number]
+                    else:
+                        known[index] = lanes.load(*self._waiting(index), NEXT, at - self.left)
             compute(self.program, fresh, known)
             for index in fresh:
-                if index in stages.waiting:
+                if index in stages.waiting and spec.vectors:
+                    self.kept[index, number] = known[index]
+                elif index in stages.waiting:
                     place, _ = self._waiting(index)
                     lanes.store(place, known[index], NEXT, at - self.left)
             for index, operand in stores:
@@ -234,8 +245,8 @@ class _Row:
                     lanes.store(self.starts[operand], known[index], column, at, stride)
             return known
 
-        def columns(at: Value, lanes: Lanes, totals: list[Value]) -> list[Value]:
-            known, new = entries(at, lanes), []
+        def columns(at: Value, lanes: Lanes, totals: list[Value], number: int = -1) -> list[Value]:
+            known, new = entries(at, lanes, number), []
             for index, total, join, zero in zip(sums, totals, joins, nothing, strict=True):
                 value = known[steps[index].args[0]]
                 if lanes.mask is not None:
@@ -247,30 +258,40 @@ class _Row:
         if pooled:
             self._windows(pooled, entries)
             return
-        whole = self.left
-        totals = nothing
-        if not spec.short:
-            whole = self.right - (self.right - self.left) % spec.lanes
-            every = Lanes(fn, spec.lanes)
+        every = Lanes(fn, spec.lanes)
 
-            def chain(at: Value, *before: Value) -> list[Value]:
-                end = fn.minimum(at + CHAIN * spec.lanes, whole)
-                found = fn.loop(
-                    at, end, spec.lanes, nothing, lambda c, *t: columns(c, every, list(t))
-                )
-                return [join(a, b) for join, a, b in zip(joins, before, found, strict=True)]
+        def unrolled() -> list[Value]:
+            totals = nothing
+            for number in range(spec.vectors):
+                totals = columns(self.left + number * spec.lanes, every, totals, number)
+            return [join(a, b) for join, a, b in zip(joins, nothing, totals, strict=True)]
 
-            if sums:
-                totals = fn.loop(self.left, whole, CHAIN * spec.lanes, nothing, chain)
-            else:
-                fn.loop(self.left, whole, spec.lanes, (), lambda c: columns(c, every, []))
+        def looped() -> list[Value]:
+            whole = self.left
+            totals = nothing
+            if not spec.short:
+                whole = self.right - (self.right - self.left) % spec.lanes
 
-        def tail() -> list[Value]:
-            lanes = Lanes(fn, spec.lanes, self.right - whole)
-            found = columns(whole, lanes, nothing)
-            return [join(a, b) for join, a, b in zip(joins, totals, found, strict=True)]
+                def chain(at: Value, *before: Value) -> list[Value]:
+                    end = fn.minimum(at + CHAIN * spec.lanes, whole)
+                    found = fn.loop(
+                        at, end, spec.lanes, nothing, lambda c, *t: columns(c, every, list(t))
+                    )
+                    return [join(a, b) for join, a, b in zip(joins, before, found, strict=True)]
 
-        totals = fn.when(whole.compare("slt", self.right), tail, lambda: totals)
+                if sums:
+                    totals = fn.loop(self.left, whole, CHAIN * spec.lanes, nothing, chain)
+                else:
+                    fn.loop(self.left, whole, spec.lanes, (), lambda c: columns(c, every, []))
+
+            def tail() -> list[Value]:
+                lanes = Lanes(fn, spec.lanes, self.right - whole)
+                found = columns(whole, lanes, nothing)
+                return [join(a, b) for join, a, b in zip(joins, totals, found, strict=True)]
+
+            return fn.when(whole.compare("slt", self.right), tail, lambda: totals)
+
+        totals = unrolled() if spec.vectors else looped()
         for index, total, join in zip(sums, totals, joins, strict=True):
             self.known[index] = fn.splat(across(total, join, spec.lanes), spec.lanes)
 
