@@ -18,7 +18,7 @@ from chainrule.core.graph import Graph, Node, TensorType, derived_from
 from chainrule.core.op import Notation, Op, pick
 from chainrule.core.ops.shape import transpose
 from chainrule.core.rewrite import replaced
-from chainrule.run.native.kernels.attention import BLOCK, WIDEST, AttentionSpec
+from chainrule.run.native.kernels.attention_parts import BLOCK, WIDEST, AttentionSpec
 from chainrule.run.native.tandem import same_tiles, sliced
 from chainrule.run.native.task import task
 from chainrule.run.native.views import View, merged
