@@ -7,14 +7,17 @@ the doctor stand on it. Fast executors are held against it.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
 
-from chainrule.core.graph import Array, Graph, Node, ResultType, TensorType
-from chainrule.core.op import Op, input
+from chainrule.core.graph import Array, Graph, Node, ResultType, TensorType, Variable
+from chainrule.core.op import CONSTANT, OPS, Op, input
+from chainrule.core.ops.shape import BROADCAST
+from chainrule.core.rewrite import expand
+from chainrule.core.simplify import simplify
 from chainrule.core.subgraph import Step, Subgraph
 from chainrule.errors import ChainruleError
 
@@ -39,16 +42,22 @@ class Plan:
     """A graph made ready: for each node, where its inputs stand and which values end with it."""
 
     def __init__(
-        self, graph: Graph, hook: Hook | None = None, using: Evaluate | None = None
+        self,
+        graph: Graph,
+        hook: Hook | None = None,
+        using: Evaluate | None = None,
+        reads: Iterable[Variable] | None = None,
     ) -> None:
+        """``reads`` are the variables handed in, if not those that the graph reads."""
         self.graph = graph
         self.hook = hook
         slot = {node: index for index, node in enumerate(graph.nodes)}
         self._inputs = [slot[node] for node in graph.inputs if node in slot]
         self._used = [index for index, node in enumerate(graph.inputs) if node in slot]
-        self._reads = [slot[node] for node in graph.reads.values()]
+        handed = enumerate(graph.reads if reads is None else reads)
+        self._reads = [(slot[graph.reads[v]], index) for index, v in handed if v in graph.reads]
         self._results = [slot[node] for node in graph.results]
-        given = {*self._inputs, *self._reads}
+        given = {*self._inputs, *(place for place, _ in self._reads)}
         last = {
             slot[child]: step
             for step, node in enumerate(graph.nodes)
@@ -62,10 +71,12 @@ class Plan:
                 ending.setdefault(step, []).append(index)
         self._is_numpy = using is None
         call = evaluation if using is None else _through(using)
+        fixed = _fixed(graph) if using is None and hook is None else {}
+        self._start = [fixed.get(node) for node in graph.nodes]
         self._steps = [
             (step, node, call(node), [slot[child] for child in node.inputs], ending.get(step, ()))
             for step, node in enumerate(graph.nodes)
-            if step not in given
+            if step not in given and node not in fixed
         ]
 
     def __call__(self, inputs: Sequence[Array], variables: Sequence[Array]) -> list[Array]:
@@ -78,13 +89,13 @@ class Plan:
         Returns:
             The outputs, then the values to write, in the order of ``graph.writes``.
         """
-        values: list[Any] = [None] * len(self.graph.nodes)
+        values: list[Any] = self._start.copy()
         for index, position in zip(self._inputs, self._used, strict=True):
             values[index] = inputs[position]
-        for index, array in zip(self._reads, variables, strict=True):
-            values[index] = array
+        for index, position in self._reads:
+            values[index] = variables[position]
         if self.hook:
-            for index in (*self._inputs, *self._reads):
+            for index in (*self._inputs, *(index for index, _ in self._reads)):
                 self.hook(self.graph.nodes[index], values[index])
         quietly(self._fill, values)
         return [values[index] for index in self._results]
@@ -110,6 +121,24 @@ class Plan:
 def prepare(graph: Graph, hook: Hook | None = None) -> Plan:
     """The plan of a graph; ``hook(node, result)`` is called for every node of every run."""
     return Plan(graph, hook)
+
+
+def prepare_opened(graph: Graph) -> Plan:
+    """The same results with less to do: what has no evaluation of its own is opened beforehand."""
+    evaluated = [name for name, op in OPS.items() if op.evaluate is not None]
+    return Plan(simplify(expand(graph, evaluated)), reads=graph.reads)
+
+
+def _fixed(graph: Graph) -> dict[Node, Array]:
+    """The values of constants, and of constants repeated: computed once, and not in every run."""
+    found: dict[Node, Array] = {}
+    given = set(graph.inputs)
+    for node in graph.nodes:
+        if node in given:
+            continue
+        if node.op is CONSTANT or (node.op is BROADCAST and node.inputs[0] in found):
+            found[node] = evaluation(node)(*[found[child] for child in node.inputs])
+    return found
 
 
 def evaluate(node: Node, arrays: Sequence[Array]) -> Any:

@@ -256,3 +256,18 @@ def test_puts_with_equal_indices_keep_the_last() -> None:
     arrays = [start, index, values]
     expected = interpreter.prepare(graph)(arrays, [])[0]
     assert torch_executor.prepare(graph)(arrays, [])[0].tolist() == expected.tolist()
+
+
+def test_an_opened_graph_gives_the_same_bits() -> None:
+    """Bodies are opened, constants computed once; variables come in as the graph reads them."""
+    x, total, scale = given(), Variable(np.zeros((), F64)), Variable(np.array(0.3), "scale")
+    with scope("layer"):
+        z = sigmoid(x * scale.read()) + 1 / (1 + x * x)
+    graph = Graph([x], [z, shape.full((2, 3), 0.5, F64)], {total: sum(z), scale: scale.read() * 2})
+    variables = [variable.value for variable in graph.reads]
+    wanted = interpreter.prepare(graph)([X], variables)
+    opened = interpreter.prepare_opened(graph)
+    assert len(opened._steps) < len(opened.graph.nodes)
+    for _ in range(2):
+        for a, b in zip(opened([X], variables), wanted, strict=True):
+            assert a.tobytes() == b.tobytes()

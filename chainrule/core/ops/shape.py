@@ -5,6 +5,7 @@ Broadcasting is always a node of its own, and so is its derivative: the sum over
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -163,6 +164,7 @@ def squeeze(x: Node, dims: int | Sequence[int] | None = None) -> Node:
 # ---------------------------------------------------------------------------------- slices
 
 
+@functools.lru_cache(1024)
 def _slices(starts: Shape, stops: Shape, steps: Shape) -> tuple[slice, ...]:
     return tuple(slice(*bounds) for bounds in zip(starts, stops, steps, strict=True))
 

@@ -38,7 +38,7 @@ def prepare(graph: Graph) -> Plan | interpreter.Plan:
     try:
         return Plan(graph)
     except WideError:  # by design
-        return interpreter.prepare(graph)
+        return interpreter.prepare_opened(graph)
     except NoKernelError as error:
         _say(str(error), NoKernelWarning(op=str(error)))
         return interpreter.prepare(graph)
@@ -46,7 +46,7 @@ def prepare(graph: Graph) -> Plan | interpreter.Plan:
 
 def prepare_once(graph: Graph) -> Plan | interpreter.Plan:
     """The plan of a graph that was not compiled: on the interpreter if there is little to do."""
-    return interpreter.prepare(graph) if is_little(graph) else prepare(graph)
+    return interpreter.prepare_opened(graph) if is_little(graph) else prepare(graph)
 
 
 def _say(what: str, warning: ChainruleWarning) -> None:
