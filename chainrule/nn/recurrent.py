@@ -8,19 +8,21 @@ All start from U(-k, k), k = 1 / sqrt(hidden).
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from chainrule.core.dtype import as_dtype, default_dtype
+from chainrule.core.graph import is_program
 from chainrule.core.ops import recurrent
 from chainrule.errors import LayerInputError, OptionError, ShapeError
 from chainrule.nn import functional, init
 from chainrule.nn.module import Module, Parameter, takes_device
 from chainrule.nn.packing import PackedSequence, checked_lengths, mask
 from chainrule.tensor.functions import cat, stack, where, zeros
-from chainrule.tensor.scan import scan
+from chainrule.tensor.scan import Memo, loop
 from chainrule.tensor.tensor import Tensor, wrap
 
 State = tuple[Tensor, ...]
@@ -350,7 +352,10 @@ class _Layers(_Step):
         z = self._part(x, "ih", suffix)
         xs = (z,) if alive is None else (z, alive)
         reverse = suffix.endswith("_reverse")
-        made: tuple[State, Tensor] = scan(body, state, xs, reverse=reverse, truncate=self.truncate)
+        memo = None if is_program(type(self).step.__code__) else _memo(self, suffix)
+        made: tuple[State, Tensor] = loop(
+            body, state, xs, reverse=reverse, truncate=self.truncate, memo=memo
+        )
         return made
 
     def extra_repr(self) -> str:
@@ -363,6 +368,14 @@ class _Layers(_Step):
             if getattr(self, name) != usual
         ]
         return ", ".join(words)
+
+
+# What the steps of each layer and direction do, once traced.
+_memos: weakref.WeakKeyDictionary[_Layers, dict[str, Memo]] = weakref.WeakKeyDictionary()
+
+
+def _memo(layer: _Layers, suffix: str) -> Memo:
+    return _memos.setdefault(layer, {}).setdefault(suffix, {})
 
 
 def _each(state: Any, change: Any) -> Any:

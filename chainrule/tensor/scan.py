@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from chainrule.core.dtype import int64
+from chainrule.core.dtype import default_dtype, int64
 from chainrule.core.graph import Node, TensorType, Variable, place, walk
 from chainrule.core.op import located
 from chainrule.core.ops import scan as core
 from chainrule.core.ops.shape import iota
 from chainrule.core.subgraph import Subgraph, copied, placeholder
 from chainrule.errors import OptionError, ShapeError
-from chainrule.tensor.state import Gradients, Trace, current, tracing
+from chainrule.tensor.backward import is_variable
+from chainrule.tensor.state import Epoch, Gradients, Trace, current, tracing
 from chainrule.tensor.tensor import Tensor, need_node, wrap
+
+# A batch of another size is traced anew.
+_TRACED_KEPT = 32
 
 
 def scan(
@@ -67,10 +71,80 @@ def scan(
     """
     if truncate is not None and truncate < 1:
         raise OptionError(name="truncate", expected="None or at least 1", got=truncate)
+    return loop(body, init, xs, length, reverse, truncate)
+
+
+class Traced(NamedTuple):
+    """What a loop does at each step.
+
+    Attributes:
+        body: takes the carry, the slices and what is the same at every step; gives the carry, y.
+        y_tree: the containers of y.
+        counts: whether the number of the step is the last of the slices.
+        read: the variables that are the same at every step, where it is kept.
+    """
+
+    body: Subgraph
+    y_tree: Any
+    counts: bool
+    read: Sequence[Variable] = ()
+
+
+Memo = dict[Hashable, Traced]
+
+
+def loop(
+    body: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any,
+    length: int | None = None,
+    reverse: bool = False,
+    truncate: int | None = None,
+    memo: Memo | None = None,
+) -> tuple[Any, Any]:
+    """As :func:`scan`.
+
+    Args:
+        memo: keeps what was traced outside ``compile``, for a body that always does the same with
+            a carry and an x of the same types, and uses nothing else but parameters.
+    """
     before: list[Node] = []
     data: list[Node] = []
     carry_tree, x_tree = _flatten(init, before), _flatten(xs, data)
     count = _length(data, length)
+    key = (
+        *[node.type for node in (*before, *data)],
+        default_dtype(), Epoch.value, place.scope, place.source, place.gradients,
+    )  # fmt: skip
+    if place.trace:
+        memo = None  # a trace is read by others, and built once
+    steps = None if memo is None else memo.get(key)
+    if steps is not None:
+        constants = [current().read(variable) for variable in steps.read]
+    else:
+        steps, constants = _traced(body, before, data, carry_tree, x_tree, count)
+        if memo is not None and not steps.counts and all(map(is_variable, constants)):
+            if len(memo) == _TRACED_KEPT:
+                memo.clear()
+            memo[key] = steps._replace(read=[node.attrs["variable"] for node in constants])
+    if steps.counts:
+        data.append(iota(count))
+    results = core.scan(
+        steps.body, before, data, constants, length=count, reverse=reverse, truncate=truncate
+    )
+    tensors = map(wrap, results)
+    return _fill(carry_tree, tensors), _fill(steps.y_tree, tensors)
+
+
+def _traced(
+    body: Callable[[Any, Any], tuple[Any, Any]],
+    before: Sequence[Node],
+    data: Sequence[Node],
+    carry_tree: Any,
+    x_tree: Any,
+    count: int,
+) -> tuple[Traced, list[Node]]:
+    """The steps of a body, and the values from outside that its steps use."""
     trace = _Steps(count)
     with tracing(trace):
         carry = [placeholder(node.tensor_type, "carry") for node in before]
@@ -87,17 +161,12 @@ def scan(
     _check_carry(carry_tree, after_tree, before, after)
     if trace.step is not None:
         slices.append(trace.step)
-        data.append(iota(count))
     holes = [*carry, *slices]
     constants = _closed_over([*after, *written], holes, trace)
     fixed = {node: placeholder(node.tensor_type, "constant", node.needs_grad) for node in constants}
     outputs = copied([*after, *written], {**{hole: hole for hole in holes}, **fixed})
-    results = core.scan(
-        Subgraph([*holes, *fixed.values()], outputs),
-        before, data, constants, length=count, reverse=reverse, truncate=truncate,
-    )  # fmt: skip
-    tensors = map(wrap, results)
-    return _fill(carry_tree, tensors), _fill(y_tree, tensors)
+    steps = Subgraph([*holes, *fixed.values()], outputs)
+    return Traced(steps, y_tree, trace.step is not None), constants
 
 
 def _length(data: Sequence[Node], length: int | None) -> int:

@@ -330,3 +330,51 @@ def test_refusals_name_the_mend() -> None:
             nn.GRU(3, 4, **options)
     with pytest.raises(errors.OptionError, match="hidden_size"):
         nn.GRUCell(3, 0)
+
+
+def test_uncompiled_steps_are_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer's loop is found again by its types; the values, modes and lines are those of now."""
+    from chainrule.tensor import scan
+
+    traced = []
+    original = scan._traced
+    monkeypatch.setattr(scan, "_traced", lambda *args: traced.append(1) or original(*args))
+    torch.manual_seed(0)
+    theirs = torch.nn.GRU(3, 4)
+    ours = nn.GRU(3, 4)
+    ours.load_state_dict({name: p.detach().numpy() for name, p in theirs.named_parameters()})
+    optimizers = optim.SGD(ours.parameters(), lr=0.5), torch.optim.SGD(theirs.parameters(), lr=0.5)
+    rng = np.random.default_rng(0)
+
+    def train(x: np.ndarray[Any, Any]) -> None:
+        losses = ours(cr.tensor(x))[0].square().sum(), theirs(torch.tensor(x))[0].square().sum()
+        for loss, optimizer in zip(losses, optimizers, strict=True):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        np.testing.assert_allclose(losses[0].item(), losses[1].item(), rtol=1e-5)
+
+    for batch in (2, 2, 2):
+        train(rng.standard_normal((5, batch, 3)).astype(np.float32))
+    assert len(traced) == 1
+    train(rng.standard_normal((5, 6, 3)).astype(np.float32))
+    assert len(traced) == 2
+    for p in (ours.weight_hh_l0, theirs.weight_hh_l0):
+        p.requires_grad_(False)
+    train(rng.standard_normal((5, 2, 3)).astype(np.float32))
+    assert len(traced) == 3  # no gradient flows to that weight any more
+    assert ours.weight_hh_l0.grad is None
+
+
+def test_a_step_of_ones_own_runs_every_time() -> None:
+    class Counted(nn.RNN):
+        steps = 0
+
+        def step(self, z: Any, u: Any, state: Any) -> Any:
+            Counted.steps += 1
+            return super().step(z, u, state)
+
+    layer = Counted(3, 4)
+    for _ in range(3):
+        layer(cr.zeros(5, 2, 3))
+    assert Counted.steps == 3
