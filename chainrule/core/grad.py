@@ -15,7 +15,6 @@ from chainrule.core.graph import (
     TensorType,
     derived_from,
     needing_gradients,
-    phase,
     walk,
 )
 from chainrule.core.op import Joint, results
@@ -90,7 +89,7 @@ def _add(flowing: Cotangents, node: Node, index: int, part: Node | None) -> None
     if part is None or before is None:
         slots[index] = part if before is None else before
         return
-    with derived_from(node), phase("backward"):
+    with derived_from(node, phase="backward"):
         slots[index] = before + part
 
 
@@ -99,7 +98,7 @@ def _back(
 ) -> Sequence[Node | None]:
     """The cotangents of a node's inputs, from those of its results."""
     derivative = node.op.derivative
-    with derived_from(node), phase("backward"):
+    with derived_from(node, phase="backward"):
         outputs = results(node)
         filled = [
             part if part is not None else full(output.shape, 0, output.dtype)

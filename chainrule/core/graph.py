@@ -13,6 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -49,7 +50,7 @@ ResultType = TensorType | tuple[TensorType, ...]
 # ---------------------------------------------------------------------------------- provenance
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
-# Folders of the package that are programs in the user's style: their lines are worth naming.
+# Parts of the package that are programs in the user's style: their lines are worth naming.
 _PROGRAMS = tuple(str(Path(_PACKAGE, name)) for name in ("recipes", "models", "explain/cases.py"))
 # By names, not by code: code has no cheap hash.
 _is_program: dict[str, bool] = {}
@@ -60,9 +61,13 @@ _places: dict[tuple[int, int], tuple[Source, CodeType]] = {}
 _PLACES_KEPT = 10_000
 
 
-def _outside(file: str) -> bool:
-    found = not file.startswith((_PACKAGE, "<")) or file.startswith(_PROGRAMS)
-    _is_program[file] = found
+def is_program(code: CodeType) -> bool:
+    """Whether it is the user's, or written as if it were."""
+    file = code.co_filename
+    found = _is_program.get(file)
+    if found is None:
+        found = not file.startswith((_PACKAGE, "<")) or file.startswith(_PROGRAMS)
+        _is_program[file] = found
     return found
 
 
@@ -72,7 +77,7 @@ def caller() -> Source | None:
     while frame is not None:
         code = frame.f_code
         outside = _is_program.get(code.co_filename)
-        if outside or (outside is None and _outside(code.co_filename)):
+        if outside or (outside is None and is_program(code)):
             at = (id(code), frame.f_lasti)
             found = _places.get(at) or _found(at, frame)
             return found[0]
@@ -131,9 +136,11 @@ def needing_gradients(on: bool) -> _placed:
     return _placed(gradients=on)
 
 
-def derived_from(node: Node) -> _placed:
+def derived_from(node: Node, **values: Any) -> _placed:
     """Nodes made inside come from ``node`` (a gradient, a body) and share its layer and line."""
-    return _placed(scope=node.scope, origin=node, source=node.source, phase=node.phase)
+    return _placed(
+        scope=node.scope, origin=node, source=node.source, **{"phase": node.phase, **values}
+    )
 
 
 def phase(name: str) -> _placed:
@@ -144,6 +151,8 @@ def phase(name: str) -> _placed:
 # ---------------------------------------------------------------------------------- nodes
 
 _serials = itertools.count()
+# Of what nodes do to their inputs: ``Node.kind``.
+kinds = itertools.count(1)
 
 
 class Node(Operators):
@@ -156,12 +165,12 @@ class Node(Operators):
         type: shape and dtype of its result, or a tuple of them.
         scope: path of the layer that made it, for example ``("encoder", "fc1")``.
         origin: the forward node it was derived from, when it is part of a gradient or a body.
-        source: the line of the user's program that made it.
+        source: the line of the user's program that made it; None for data, which nothing computes.
         phase: the part of a step that it belongs to: ``forward``, ``backward`` or ``update``.
         serial: a number that grows in program order.
         trace: the trace it belongs to; 0 outside traces.
-        kind: a number that is the same for nodes that do the same to their inputs, once asked for
-            (``subgraph.kind_of``).
+        kind: a number that is the same for nodes that do the same to their inputs; 0 until it is
+            asked for (``subgraph.kind_of``).
         value: its array, once known. A leaf with data has it from the start.
         needs_grad: whether a trainable variable is among what it was computed from.
         holders: how many user-held tensors stand for it; such values are kept when evaluated.
@@ -203,12 +212,12 @@ class Node(Operators):
         self.type = type
         self.scope = here["scope"]
         self.origin = here["origin"]
-        self.source = source or here["source"] or caller()
+        self.source = source or here["source"] or (None if value is not None else caller())
         self.phase = here["phase"]
         self.serial = next(_serials)
         self.trace = here["trace"]
         self.value = value
-        self.kind = 0
+        self.kind = 0 if attrs else op.kind
         self.holders = 0
         self.needs_grad = False
         if inputs and op.passes_gradient and here["gradients"]:
@@ -318,14 +327,18 @@ class Variable:
 
         It is copied there first if the present array was seen by others, who keep that one.
         """
-        node = self._read() if self._read else None
-        if node is not None:
-            node.value = self.value
-            self._read = None
+        self._part()
         if self._seen:
             self._keep(copied(self._array))
             self._seen = False
         return self._array
+
+    def _part(self) -> None:
+        """Leave the present array to the node that reads it, if there is one."""
+        node = self._read() if self._read else None
+        if node is not None:
+            node.value = self.value
+        self._read = None
 
     def read(self) -> Node:
         """The node for the present value; the same node until the next commit."""
@@ -344,10 +357,7 @@ class Variable:
 
     def commit(self, value: Array) -> None:
         """Replace the value; nodes that read the old one keep it."""
-        old = self._read() if self._read else None
-        if old is not None:
-            old.value = self.value
-            self._read = None
+        self._part()
         self._keep(value)
         array = self._array
         if array.dtype != self.type.dtype or array.shape != self.type.shape:
@@ -360,12 +370,12 @@ class Variable:
         return not self._seen and (self._read is None or self._read() is None)
 
     def take(self, array: Array) -> None:
-        """Replace the value by an array that nobody else has; it may be the present one."""
+        """Replace the value by an array of its type that nobody else has, or by the present one."""
         if array is not self._array:
-            self.commit(array)
+            self._part()
+            self._keep(array)
             self._seen = False
-        else:
-            self.version += 1
+        self.version += 1
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Variable, (self.value, self.name, self.trainable))
@@ -375,6 +385,31 @@ class Variable:
 
 
 # ---------------------------------------------------------------------------------- graphs
+
+
+program_order = attrgetter("serial")
+
+
+def unknown(outputs: Iterable[Node]) -> list[Node]:
+    """What is still to be computed for the outputs, after the values and leaves that it needs.
+
+    A shorter way than :func:`walk`, for what is done at every step of an uncompiled program. What
+    is computed stands in program order; leaves don't, since a variable's may be older than a step.
+    """
+    found = list(dict.fromkeys(outputs))
+    seen = set(found)
+    leaves, computed = [], []
+    for node in found:
+        if node.value is not None or not node.inputs:
+            leaves.append(node)
+            continue
+        computed.append(node)
+        for child in node.inputs:
+            if child not in seen:
+                seen.add(child)
+                found.append(child)
+    computed.sort(key=program_order)  # a node comes after its inputs there, too
+    return leaves + computed
 
 
 def walk(outputs: Iterable[Node], stop: Callable[[Node], bool] | None = None) -> list[Node]:

@@ -15,7 +15,17 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.dtype import DType, as_dtype, default_dtype, promote, promote_scalar
-from chainrule.core.graph import Array, Node, ResultType, Shape, TensorType, Variable, caller, place
+from chainrule.core.graph import (
+    Array,
+    Node,
+    ResultType,
+    Shape,
+    TensorType,
+    Variable,
+    caller,
+    kinds,
+    place,
+)
 from chainrule.errors import ChainruleError, DTypeError, ShapeError, Source
 
 # (cotangent, result, *inputs, **attrs) -> cotangent of one input
@@ -120,6 +130,7 @@ class Op:
         operands: how call arguments become inputs (weak numbers, promotion, broadcasting).
         arity: the number of inputs; None when any number will do.
         elementwise: each entry of the result depends on the inputs' entries at its own place alone.
+        kind: the kind of its nodes without attributes.
     """
 
     name: str
@@ -132,6 +143,7 @@ class Op:
     operands: Operands = plain_operands
     arity: int | None = 1
     elementwise: bool = False
+    kind: int = field(init=False, default_factory=kinds.__next__)
 
     def __call__(self, *operands: Any, **attrs: Any) -> Node:
         here = place.source
@@ -285,7 +297,7 @@ def common_dtype(op: Op, operands: Sequence[Any]) -> DType:
             numbers.append(operand)
         elif dtype is None:
             dtype = operand.dtype
-        else:
+        elif operand.dtype is not dtype:
             dtype = promote(op.name, dtype, operand.dtype)
     if dtype is None:
         return as_node(max(numbers, key=lambda number: isinstance(number, float))).dtype
@@ -297,7 +309,9 @@ def common_dtype(op: Op, operands: Sequence[Any]) -> DType:
 def broadcast_shape(op: Op, shapes: Sequence[Shape]) -> Shape:
     """NumPy's rule: axes are matched from the last; an axis of length 1 stretches."""
     if len(shapes) == 2:  # as most are, and NumPy takes its time
-        short, long = sorted(shapes, key=len)
+        short, long = shapes
+        if len(short) > len(long):
+            short, long = long, short
         if long[len(long) - len(short) :] == short:
             return long
     try:
@@ -322,10 +336,20 @@ def lift(operand: Any, dtype: DType) -> Node:
     return cast(operand, dtype)
 
 
+def of_one_dtype(op: Op, *operands: Any) -> tuple[Node, ...]:
+    """Layers' ops: one element type, each operand with the shape it has."""
+    dtype = common_dtype(op, operands)
+    return tuple([lift(operand, dtype) for operand in operands])
+
+
 def _are_alike(operands: Sequence[Any]) -> bool:
     """Whether all are nodes of one type, as most operands are."""
-    types = [operand.type for operand in operands if isinstance(operand, Node)]
-    return len(types) == len(operands) == types.count(types[0])
+    type = None
+    for operand in operands:
+        if not isinstance(operand, Node) or (type is not None and operand.type != type):
+            return False
+        type = operand.type
+    return True
 
 
 def broadcasting(op: Op, *operands: Any) -> tuple[Node, ...]:

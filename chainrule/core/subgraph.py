@@ -6,12 +6,11 @@ their nodes differ. They are closed: a value from outside comes in as an input.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from chainrule.core.graph import Graph, Node, TensorType, walk
+from chainrule.core.graph import Graph, Node, TensorType, kinds, walk
 
 # A subgraph made ready to run, as evaluations get it: arrays in, the outputs' arrays out.
 Step = Callable[[Sequence[Any]], list[Any]]
@@ -69,7 +68,6 @@ class Subgraph(Graph):
 
 _kinds: dict[Hashable, int] = {}
 _KINDS_KEPT = 10_000
-_numbers = itertools.count(1)
 
 
 def kind_of(node: Node) -> int:
@@ -78,12 +76,12 @@ def kind_of(node: Node) -> int:
     Keys made of numbers are hashed and compared in a moment.
     """
     if not node.kind:
-        key = (node.op, exact_attrs(node.attrs)) if node.attrs else node.op
+        key = (node.op, exact_attrs(node.attrs))
         found = _kinds.get(key)
         if found is None:
             if len(_kinds) == _KINDS_KEPT:  # the numbers go on: none comes again for another kind
                 _kinds.clear()
-            found = _kinds[key] = next(_numbers)
+            found = _kinds[key] = next(kinds)
         node.kind = found
     return node.kind
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, ParamSpec, Self
+from typing import Any, ClassVar, NamedTuple, ParamSpec, Self
 
 import numpy as np
 
 from chainrule.core.dtype import as_dtype, is_float
-from chainrule.core.graph import Variable, place
+from chainrule.core.graph import Variable, caller, is_program, place
 from chainrule.core.op import located
 from chainrule.errors import (
     ChainruleError,
@@ -98,6 +98,12 @@ class Module:
     training: bool = True
     frozen: bool = False
     _scope: str = ""
+    _is_program: ClassVar[bool] = False  # lines of its forward() are the user's
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        code = getattr(cls.forward, "__code__", None)
+        cls._is_program = code is None or is_program(code)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Module):
@@ -120,16 +126,22 @@ class Module:
         object.__delattr__(self, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        before = place.scope  # as scope() does, without the cost of a context
+        # As scope() does, without the cost of a context. What a layer of the library makes is of
+        # the line that called it, which is looked for once.
+        before, line = place.scope, place.source
         if self._scope:
             place.scope = (*before, self._scope)
+        if self._is_program:
+            place.source = None
+        elif line is None:
+            place.source = caller()
         try:
             data = [tensor(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
             return self.forward(*data, **kwargs)
         except ChainruleError as error:
             raise located(error) from None
         finally:
-            place.scope = before
+            place.scope, place.source = before, line
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; call the module, not this."""

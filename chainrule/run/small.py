@@ -31,8 +31,6 @@ _RULES_KEPT = 1_000
 
 def pointwise(op: Op, operands: Sequence[Any]) -> Node | None:
     """An elementwise op on a little data and numbers; None if it is something else."""
-    if not op.elementwise or op.evaluate is None:
-        return None
     key: list[Any] = [op, default_dtype()]
     arrays: list[Any] = []
     for operand in operands:
@@ -45,6 +43,8 @@ def pointwise(op: Op, operands: Sequence[Any]) -> Node | None:
         else:
             key.append(type(operand))
             arrays.append(operand)
+    if not op.elementwise or op.evaluate is None:
+        return None
     rule = _rules.get(tuple(key))
     if rule is None:
         made = op(*operands)

@@ -19,6 +19,7 @@ from chainrule.core.graph import (
     derived_from,
     needing_gradients,
     place,
+    program_order,
     walk,
 )
 from chainrule.core.op import INPUT, READ, WRITTEN, input
@@ -56,7 +57,7 @@ def parts_of(loss: Node, seed: Node | None) -> dict[Variable, Node] | None:
 def _called(loss: Node, seed: Node | None) -> dict[Variable, Node] | None:
     key, edge = _structure(loss, seed)
     derivative = _derivatives.get(key)
-    with needing_gradients(False), derived_from(loss):
+    with derived_from(loss, gradients=False):
         if derivative is None:
             derivative = _derivatives[key] = _derived(loss, seed, edge)
             if len(_derivatives) > _KEPT:
@@ -95,15 +96,24 @@ def _structure(loss: Node, seed: Node | None) -> tuple[Hashable, list[Node]]:
 
     Those are the variables, data, and what is known: it is not computed again.
     """
-    number: dict[Node, int] = {}
-    rows: list[Hashable] = []
+    found, seen = [loss], {loss}
     edge: list[Node] = []
-    for index, node in enumerate(walk([loss], stop=_is_edge)):
-        number[node] = index
+    inner: list[Node] = []
+    for node in found:
         if _is_edge(node):
             edge.append(node)
-            rows += (node.type, node.needs_grad, is_variable(node))
             continue
+        inner.append(node)
+        for child in node.inputs:
+            if child not in seen:
+                seen.add(child)
+                found.append(child)
+    inner.sort(key=program_order)  # the edge may be older than the step
+    number = {node: index for index, node in enumerate((*edge, *inner))}
+    rows: list[Hashable] = []
+    for node in edge:
+        rows += (node.type, node.needs_grad, is_variable(node))
+    for node in inner:
         known = node.value is not None
         if known:
             edge.append(node)

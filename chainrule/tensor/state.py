@@ -20,7 +20,7 @@ import numpy as np
 
 from chainrule.core.arrays import owned
 from chainrule.core.dtype import DType, int64
-from chainrule.core.graph import Array, Node, Shape, TensorType, Variable, place, walk
+from chainrule.core.graph import Array, Node, Shape, TensorType, Variable, place, unknown
 from chainrule.core.op import Op, input, written
 from chainrule.errors import ChainruleError, LeakedTensorError
 from chainrule.run.shared import Update, Work, run
@@ -132,7 +132,7 @@ class State:
 
     def _look_what_waits(self) -> None:
         """Most of the tensors that were made may be gone: only what is left counts."""
-        left = walk([*self.live, *self.grads.values()], stop=_known)
+        left = unknown([*self.live, *self.grads.values()])
         self.waiting = sum(node.value is None for node in left)
         if self.waiting > _WAITING // 2:
             self.settle()
@@ -215,9 +215,9 @@ class State:
     ) -> None:
         values = [node for update in updates for node in update.values]
         wanted = (*targets, *writes.values(), *values)
-        nodes = walk(wanted, stop=_known)
+        nodes = unknown(wanted)
         if beside := self._beside(nodes):
-            nodes = walk((*wanted, *beside), stop=_known)
+            nodes = unknown((*wanted, *beside))
         if any(map(_trace, nodes)):
             refuse_traced(nodes, mine=0)
         chosen = set(targets)
@@ -252,10 +252,6 @@ class State:
     def flush(self) -> None:
         """Evaluate what is pending."""
         self.evaluate(())
-
-
-def _known(node: Node) -> bool:
-    return node.value is not None
 
 
 def data(array: Array) -> Node:

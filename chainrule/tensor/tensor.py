@@ -373,7 +373,8 @@ class Tensor(Methods):
                 before = state.grads.get(variable)
                 state.grads[variable] = part if before is None else before + part
             if not retain_graph:
-                self._let_go(arithmetic.stop_gradient(node))
+                cut = arithmetic.stop_gradient
+                self._let_go(Node(cut, (node,), {}, node.type, source=node.source))
         self._backward_done = not retain_graph
 
     def _let_go(self, node: Node) -> None:

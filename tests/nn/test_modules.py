@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -301,3 +302,27 @@ def test_arrays_are_taken_as_data() -> None:
     layer = nn.Linear(2, 1)
     x = np.ones((3, 2), np.float32)
     np.testing.assert_array_equal(layer(x).numpy(), layer(cr.tensor(x)).numpy())
+
+
+def test_lines_of_layers_and_of_modules_of_ones_own() -> None:
+    """What a layer makes is of the line that calls it; what one's own module does, of its own."""
+
+    class Doubled(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x * 2  # the line of the product
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.layers = nn.Sequential(nn.Linear(2, 3), Doubled(), nn.Linear(3, 1))
+
+        def forward(self, x: Any) -> Any:
+            return self.layers(x)  # the line of the layers
+
+    last = Net()(cr.ones(4, 2)).node
+    product = last.inputs[0]
+    first = product.inputs[0]
+    lines = Path(__file__).read_text("utf-8").splitlines()
+    found = [lines[node.source.line - 1] for node in (first, product, last)]
+    assert [line.split("# ")[1] for line in found] == [
+        "the line of the layers", "the line of the product", "the line of the layers",
+    ]  # fmt: skip

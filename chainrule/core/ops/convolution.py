@@ -21,7 +21,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from chainrule.core.graph import Array, Node, Shape, TensorType
-from chainrule.core.op import PRODUCT, UNARY, Notation, Op, common_dtype, lift, located, register
+from chainrule.core.op import PRODUCT, UNARY, Notation, Op, located, of_one_dtype, register
 from chainrule.core.ops.shape import flip, permute, reshape
 from chainrule.errors import OptionError, ShapeError
 
@@ -243,11 +243,6 @@ def transposed_kernel(w: Node, groups: int) -> Node:
     return flip(back, tuple(range(2, back.ndim))) if window else back
 
 
-def _operands(op: Op, x: Node, w: Node) -> tuple[Node, ...]:
-    dtype = common_dtype(op, (x, w))
-    return lift(x, dtype), lift(w, dtype)
-
-
 CONVOLUTION: Op = register(
     Op(
         "convolution",
@@ -255,7 +250,7 @@ CONVOLUTION: Op = register(
         _evaluate,
         (_input_rule, _kernel_rule),
         Notation("{1} * {0}", "{1} * {0}", PRODUCT, (UNARY, UNARY)),
-        operands=_operands,
+        operands=of_one_dtype,
         arity=2,
     )
 )

@@ -25,11 +25,10 @@ from chainrule.core.op import (
     Notation,
     Op,
     broadcasting,
-    common_dtype,
     floating,
-    lift,
     normalize_dim,
     normalize_dims,
+    of_one_dtype,
     register,
     same_type,
 )
@@ -315,11 +314,6 @@ def _linear_rule(position: int) -> Rule:
     return rule
 
 
-def _linear_operands(op: Op, *operands: Node) -> tuple[Node, ...]:
-    dtype = common_dtype(op, operands)
-    return tuple(lift(operand, dtype) for operand in operands)
-
-
 def _linear_evaluate(x: Array, weight: Array, *bias: Array) -> Array:
     z: Array = np.matmul(x, weight.T)
     return np.add(z, bias[0]) if bias else z
@@ -332,7 +326,7 @@ linear = function(
     Notation("{1} {0} + {2}", "{1} {0} + {2}", SUM),
     infer=_linear_type,
     evaluate=_linear_evaluate,
-    operands=_linear_operands,
+    operands=of_one_dtype,
     arity=None,
 )
 

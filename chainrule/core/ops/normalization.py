@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chainrule.core.graph import Node, Shape, TensorType
-from chainrule.core.op import SUM, Joint, Notation, Op, common_dtype, lift
+from chainrule.core.op import SUM, Joint, Notation, Op, of_one_dtype
 from chainrule.core.ops.arithmetic import sqrt
 from chainrule.core.ops.functions import function, mean, square, var
 from chainrule.core.ops.reduction import count, folded, sum
@@ -22,11 +22,6 @@ _NOTATION = Notation(
     r"\frac{{{0} - \mu}}{{\sqrt{{\sigma^2 + \epsilon}}}} {1} + {2}",
     SUM,
 )
-
-
-def _same_float(op: Op, *operands: Node) -> tuple[Node, ...]:
-    dtype = common_dtype(op, operands)
-    return tuple(lift(operand, dtype) for operand in operands)
 
 
 def _type(
@@ -82,7 +77,7 @@ def _normalisation(name: str) -> Op:
         Joint(_rule),
         _NOTATION,
         infer=_type,
-        operands=_same_float,
+        operands=of_one_dtype,
         arity=3,
     )
 
@@ -108,7 +103,7 @@ FROZEN_NORM = function(
         r"\frac{{{0} - {1}}}{{\sqrt{{{2} + \epsilon}}}} {3} + {4}",
         SUM,
     ),
-    operands=_same_float,
+    operands=of_one_dtype,
     arity=5,
 )
 
@@ -138,6 +133,6 @@ RMS_NORM = function(  # Zhang and Sennrich, 2019
         r"\frac{{{0}}}{{\operatorname{{rms}}({0})}} {1}",
         SUM,
     ),
-    operands=_same_float,
+    operands=of_one_dtype,
     arity=2,
 )

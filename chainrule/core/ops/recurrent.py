@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chainrule.core.graph import Node, ResultType, TensorType
-from chainrule.core.op import Joint, Notation, Op, common_dtype, lift, register, results
+from chainrule.core.op import Joint, Notation, Op, of_one_dtype, register, results
 from chainrule.core.ops.arithmetic import tanh
 from chainrule.core.ops.functions import sigmoid
 from chainrule.core.ops.shape import concatenate, slice_
@@ -21,11 +21,6 @@ def chunks(z: Node, count: int) -> list[Node]:
     size = z.shape[-1] // count
     low, high = (0,) * (z.ndim - 1), z.shape[:-1]
     return [slice_(z, (*low, k * size), (*high, (k + 1) * size)) for k in range(count)]
-
-
-def _one_type(op: Op, *operands: Node) -> tuple[Node, ...]:
-    dtype = common_dtype(op, operands)
-    return tuple(lift(operand, dtype) for operand in operands)
 
 
 def _check(name: str, gates: int, state: TensorType, *inputs: TensorType) -> None:
@@ -77,7 +72,7 @@ LSTM_CELL = register(
         Joint(_lstm_rule),
         Notation.call("lstm_cell", r"\operatorname{{LSTM}}", inputs=2),
         body=_lstm,
-        operands=_one_type,
+        operands=of_one_dtype,
         arity=2,
     )
 )
@@ -132,7 +127,7 @@ GRU_CELL = register(
         Joint(_gru_rule),
         Notation.call("gru_cell", r"\operatorname{{GRU}}", inputs=3),
         body=_gru,
-        operands=_one_type,
+        operands=of_one_dtype,
         arity=3,
     )
 )

@@ -245,17 +245,14 @@ class Plan:
             slots = self._slots
             for slot, index in enumerate(self._read_at, self._first_read):
                 slots[slot] = reads[index].address
-            fresh = {v: room(*v.type) for v in writes if not v.is_private()}
-            for slot, v in enumerate(writes, self._first_write):
-                slots[slot] = address(fresh[v]) if v in fresh else v.address
+            arrays = [v.peek() if v.is_private() else room(*v.type) for v in writes]
+            for slot, array in enumerate(arrays, self._first_write):
+                slots[slot] = address(array)
             self._bound = [None] * len(self._bound)  # update binds its own again
 
             def commit() -> None:
-                for v in writes:
-                    if v in fresh:
-                        v.take(fresh[v])
-                    else:
-                        v.version += 1
+                for v, array in zip(writes, arrays, strict=True):
+                    v.take(array)
 
             return self._run(inputs, lambda: [variable.value for variable in reads], commit)
 
