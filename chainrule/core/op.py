@@ -8,7 +8,7 @@ have an evaluation and a derivative of its own, which tests hold against the bod
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from chainrule.core.graph import (
     kinds,
     place,
 )
+from chainrule.core.subgraph import kind
 from chainrule.errors import ChainruleError, DTypeError, ShapeError, Source
 
 # (cotangent, result, *inputs, **attrs) -> cotangent of one input
@@ -246,13 +247,27 @@ def input(
 
 def constant(value: bool | int | float, dtype: DType) -> Node:
     """A number that is part of the program."""
-    number = dtype.type(value).item()
-    return Node(CONSTANT, (), {"value": number, "dtype": dtype}, _scalar_type(dtype))
+    attrs, kind, type = (_number if value else _number.__wrapped__)(value, dtype)  # 0 is not -0
+    node = Node(CONSTANT, (), attrs, type)
+    node.kind = kind
+    return node
 
 
-@functools.cache
-def _scalar_type(dtype: DType) -> TensorType:
-    return TensorType((), dtype)
+# Facts of nodes of which programs make many alike: worked out once.
+
+
+@functools.lru_cache(1024, typed=True)
+def _number(value: bool | int | float, dtype: DType) -> tuple[Mapping[str, Any], int, TensorType]:
+    """Attributes, kind and type of a constant."""
+    attrs = {"value": dtype.type(value).item(), "dtype": dtype}
+    return attrs, kind(CONSTANT, attrs), TensorType((), dtype)
+
+
+@functools.lru_cache(1024)
+def _form(op: Op, name: str, value: Hashable) -> tuple[Mapping[str, Any], int]:
+    """Attributes and kind of nodes with one attribute."""
+    attrs = {name: value}
+    return attrs, kind(op, attrs)
 
 
 def _pick_rule(*_: Any, **__: Any) -> Node:
@@ -274,7 +289,10 @@ def pick(node: Node, index: int) -> Node:
     """One result of an op that has several."""
     types = node.type
     assert not isinstance(types, TensorType)
-    return Node(PICK, (node,), {"index": index}, types[index])
+    attrs, kind = _form(PICK, "index", index)
+    made = Node(PICK, (node,), attrs, types[index])
+    made.kind = kind
+    return made
 
 
 def results(node: Node) -> tuple[Node, ...]:
@@ -376,7 +394,11 @@ def _stretched(op: Op, operands: Sequence[Any], dtype: DType) -> tuple[Node, ...
 
 def _stretch(node: Node, type: TensorType) -> Node:
     """What ``broadcast_to`` makes, for a shape that is known to fit."""
-    return Node(OPS["broadcast_to"], (node,), {"shape": type.shape}, type)
+    op = OPS["broadcast_to"]
+    attrs, kind = _form(op, "shape", type.shape)
+    made = Node(op, (node,), attrs, type)
+    made.kind = kind
+    return made
 
 
 # ------------------------------------------------------------------------------ shape rules

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainrule.core.graph import Graph, Node, TensorType, kinds, walk
+
+if TYPE_CHECKING:
+    from chainrule.core.op import Op
 
 # A subgraph made ready to run, as evaluations get it: arrays in, the outputs' arrays out.
 Step = Callable[[Sequence[Any]], list[Any]]
@@ -76,14 +79,19 @@ def kind_of(node: Node) -> int:
     Keys made of numbers are hashed and compared in a moment.
     """
     if not node.kind:
-        key = (node.op, exact_attrs(node.attrs))
-        found = _kinds.get(key)
-        if found is None:
-            if len(_kinds) == _KINDS_KEPT:  # the numbers go on: none comes again for another kind
-                _kinds.clear()
-            found = _kinds[key] = next(kinds)
-        node.kind = found
+        node.kind = kind(node.op, node.attrs)
     return node.kind
+
+
+def kind(op: Op, attrs: Mapping[str, Any]) -> int:
+    """The kind of nodes with this op and these attributes."""
+    key = (op, exact_attrs(attrs))
+    found = _kinds.get(key)
+    if found is None:
+        if len(_kinds) == _KINDS_KEPT:  # the numbers go on: none comes again for another kind
+            _kinds.clear()
+        found = _kinds[key] = next(kinds)
+    return found
 
 
 def exact_attrs(attrs: Mapping[str, Any]) -> Hashable:
