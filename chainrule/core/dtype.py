@@ -116,8 +116,8 @@ def promote(op: str, left: DType, right: DType) -> DType:
 
 def promote_scalar(dtype: DType, number: bool | int | float) -> DType:
     """The common type of a tensor and a weak Python number."""
-    if isinstance(number, bool):
+    if dtype.kind == "f" or isinstance(number, bool):
         return dtype
     if isinstance(number, int):
         return int64 if dtype == bool_ else dtype
-    return dtype if is_float(dtype) else _default
+    return _default

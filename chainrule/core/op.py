@@ -85,20 +85,18 @@ class Hazard:
 Operands = Callable[..., tuple[Node, ...]]
 
 
+# Here and in the like places a tuple: Python would make ``bool | int | float`` anew for every node.
+NUMBERS = (bool, int, float)
+
+
 def as_node(value: Any) -> Node:
     """A node for a node or a Python number."""
     if isinstance(value, Node):
         return value
-    if isinstance(value, bool | int | float):
+    if isinstance(value, NUMBERS):
         dtype = "bool" if isinstance(value, bool) else "int64"
         return constant(value, default_dtype() if isinstance(value, float) else as_dtype(dtype))
     raise _no_operand("graph", value)
-
-
-def check_operand(op: str, value: Any) -> None:
-    """Raise for what is neither a node nor a Python number."""
-    if not isinstance(value, Node | bool | int | float):
-        raise _no_operand(op, value)
 
 
 def _no_operand(op: str, value: Any) -> ChainruleError:
@@ -310,13 +308,16 @@ def common_dtype(op: Op, operands: Sequence[Any]) -> DType:
     dtype: DType | None = None
     numbers = []
     for operand in operands:
-        if not isinstance(operand, Node):
-            check_operand(op.name, operand)
+        if isinstance(operand, Node):
+            found = operand.dtype
+            if dtype is None:
+                dtype = found
+            elif found is not dtype:
+                dtype = promote(op.name, dtype, found)
+        elif isinstance(operand, NUMBERS):
             numbers.append(operand)
-        elif dtype is None:
-            dtype = operand.dtype
-        elif operand.dtype is not dtype:
-            dtype = promote(op.name, dtype, operand.dtype)
+        else:
+            raise _no_operand(op.name, operand)
     if dtype is None:
         return as_node(max(numbers, key=lambda number: isinstance(number, float))).dtype
     for number in numbers:
@@ -388,15 +389,15 @@ def floating(op: Op, *operands: Any) -> tuple[Node, ...]:
 def _stretched(op: Op, operands: Sequence[Any], dtype: DType) -> tuple[Node, ...]:
     """The operands as nodes of one element type and one shape."""
     nodes = [lift(operand, dtype) for operand in operands]
-    type = TensorType(broadcast_shape(op, [node.shape for node in nodes]), dtype)
-    return tuple([node if node.type == type else _stretch(node, type) for node in nodes])
+    shape = broadcast_shape(op, [node.shape for node in nodes])
+    return tuple([node if node.shape == shape else _stretch(node, shape) for node in nodes])
 
 
-def _stretch(node: Node, type: TensorType) -> Node:
+def _stretch(node: Node, shape: Shape) -> Node:
     """What ``broadcast_to`` makes, for a shape that is known to fit."""
     op = OPS["broadcast_to"]
-    attrs, kind = _form(op, "shape", type.shape)
-    made = Node(op, (node,), attrs, type)
+    attrs, kind = _form(op, "shape", shape)
+    made = Node(op, (node,), attrs, TensorType(shape, node.dtype))
     made.kind = kind
     return made
 

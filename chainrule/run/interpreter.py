@@ -28,6 +28,8 @@ Hook = Callable[[Node, Any], None]
 Evaluate = Callable[[Node, Sequence[Any]], Any]
 
 
+# NumPy gives scalars where an array has no axes.
+_RESULTS = (np.ndarray, tuple)
 # Where NumPy does not warn of infinities and the like.
 _quiet = contextvars.copy_context()
 _quiet.run(np.seterr, all="ignore")
@@ -106,7 +108,7 @@ class Plan:
         try:
             for step, node, call, operands, ending in self._steps:
                 result = call(*[values[index] for index in operands])
-                if is_numpy and not isinstance(result, np.ndarray | tuple):
+                if is_numpy and not isinstance(result, _RESULTS):
                     result = np.asarray(result)
                 values[step] = result
                 if self.hook:
@@ -147,7 +149,7 @@ def evaluate(node: Node, arrays: Sequence[Array]) -> Any:
         result = evaluation(node)(*arrays)
     except ChainruleError as error:
         raise error.at(".".join(node.scope), node.source) from None
-    return result if isinstance(result, np.ndarray | tuple) else np.asarray(result)
+    return result if isinstance(result, _RESULTS) else np.asarray(result)
 
 
 def evaluation(node: Node) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from chainrule.core.graph import (
     needing_gradients,
     place,
 )
-from chainrule.core.op import OPS, Op, input
+from chainrule.core.op import NUMBERS, OPS, Op, input
 from chainrule.core.ops import arithmetic, functions, linear, parts, reduction, shape
 from chainrule.errors import (
     BackwardError,
@@ -741,9 +741,9 @@ def operand_node(value: Any) -> Any:
     """The node of a tensor or of data; Python numbers stay as they are (they are weak)."""
     if isinstance(value, Tensor):
         return value.node
-    if isinstance(value, bool | int | float):
+    if isinstance(value, NUMBERS):
         return value
-    if isinstance(value, np.bool_ | np.integer | np.floating):
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
     return tensor(value).node
 
@@ -814,7 +814,7 @@ def to_array(data: Any, dtype: object = None) -> Array:
     is_array = isinstance(data, np.ndarray)
     if isinstance(data, Tensor):
         array = data.numpy()
-    elif isinstance(data, list | tuple) and any(isinstance(item, Tensor) for item in data):
+    elif isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
         array = np.array([np.asarray(item) for item in data])
     else:
         array = np.asarray(data) if is_array else np.array(data)
