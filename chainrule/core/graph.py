@@ -370,11 +370,10 @@ class Variable:
         return not self._seen and (self._read is None or self._read() is None)
 
     def take(self, array: Array) -> None:
-        """Replace the value by an array of its type that nobody else has, or by the present one."""
-        if array is not self._array:
-            self._part()
-            self._keep(array)
-            self._seen = False
+        """Replace the value by an array of its type that nobody else has."""
+        self._part()
+        self._keep(array)
+        self._seen = False
         self.version += 1
 
     def __reduce__(self) -> tuple[Any, ...]:

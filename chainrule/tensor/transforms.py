@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ContextDecorator
 from typing import Any
 
 import numpy as np
 
 from chainrule.core import grad as core
-from chainrule.core.dtype import float64, is_float
+from chainrule.core.dtype import default_dtype, float64, is_float
 from chainrule.core.graph import Node, TensorType, needing_gradients, place, walk
 from chainrule.core.op import ATOM, OPS, Joint, Notation, Op, input, register, results
 from chainrule.core.ops.shape import RESHAPE
+from chainrule.core.subgraph import exact_attrs
 from chainrule.errors import DTypeError, GradcheckError, NotScalarError, OptionError
 from chainrule.tensor.functions import zeros_like
 from chainrule.tensor.state import tracing
 from chainrule.tensor.tensor import Tensor, need_node, tensor, wrap
+
+# Types of inputs for which the types of a function's results are kept.
+_TYPES_KEPT = 256
 
 
 class no_grad(ContextDecorator):
@@ -272,10 +276,19 @@ def _on_nodes(body: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _body_type(title: str, body: Callable[..., Any]) -> Callable[..., Any]:
-    """The shape rule of a body: the body is built once on inputs without values."""
+    """The shape rule of a body: built once for each types of its inputs, without values."""
     on_nodes = _on_nodes(body)
+    known: dict[Hashable, Any] = {}
 
     def infer(*types: TensorType, **attrs: Any) -> Any:
+        key = (types, exact_attrs(attrs), default_dtype())
+        if key not in known:
+            if len(known) == _TYPES_KEPT:
+                known.clear()
+            known[key] = built(types, attrs)
+        return known[key]
+
+    def built(types: Sequence[TensorType], attrs: Mapping[str, Any]) -> Any:
         with tracing():  # so that asking for a value is refused
             inputs = [input(type, f"x{index}") for index, type in enumerate(types)]
             made = on_nodes(*inputs, **attrs)

@@ -242,17 +242,19 @@ class Plan:
         if not writes:
             return self(inputs, [variable.value for variable in reads])
         with self._lock:
-            slots = self._slots
-            for slot, index in enumerate(self._read_at, self._first_read):
-                slots[slot] = reads[index].address
-            arrays = [v.peek() if v.is_private() else room(*v.type) for v in writes]
-            for slot, array in enumerate(arrays, self._first_write):
-                slots[slot] = address(array)
+            fresh = {v: room(*v.type) for v in writes if not v.is_private()}
+            read = [reads[index].address for index in self._read_at]
+            written = [address(fresh[v]) if v in fresh else v.address for v in writes]
+            self._slots[self._first_read : self._first_read + len(read)] = read
+            self._slots[self._first_write : self._first_write + len(written)] = written
             self._bound = [None] * len(self._bound)  # update binds its own again
 
             def commit() -> None:
-                for v, array in zip(writes, arrays, strict=True):
-                    v.take(array)
+                for v in writes:
+                    if v in fresh:
+                        v.take(fresh[v])
+                    else:
+                        v.version += 1
 
             return self._run(inputs, lambda: [variable.value for variable in reads], commit)
 
