@@ -36,7 +36,7 @@ SUM = register(
     Op(
         "sum",
         folded,
-        lambda x, *, dims, keepdim: np.sum(x, axis=dims, keepdims=keepdim, dtype=x.dtype),
+        lambda x, *, dims, keepdim: np.add.reduce(x, dims, x.dtype, keepdims=keepdim),
         (lambda g, y, x, *, dims, keepdim: spread(g, x, dims),),
         Notation("sum({0})", r"\sum {0}"),
     )
@@ -67,7 +67,7 @@ AMAX = register(
     Op(
         "amax",
         _amax_type,
-        lambda x, *, dims, keepdim: np.max(x, axis=dims, keepdims=keepdim),
+        lambda x, *, dims, keepdim: np.maximum.reduce(x, dims, keepdims=keepdim),
         (_amax_rule,),
         Notation("max({0})", r"\max {0}"),
     )

@@ -351,7 +351,7 @@ def _take_type(x: TensorType, index: TensorType, *, dim: int) -> TensorType:
 
 def _take(x: Array, index: Array, *, dim: int) -> Array:
     check_range("indexing", index, x.shape[dim])
-    return np.take(x, index, axis=dim)
+    return x.take(index, dim)
 
 
 TAKE = register(
