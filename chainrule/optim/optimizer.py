@@ -206,7 +206,11 @@ class Optimizer:
         if loss is not None:
             loss.backward()
         grads = current().grads
-        if not any(p.variable in grads for group in self.param_groups for p in group.parameters):
+        graded: list[list[tuple[VariableTensor, Node]]] = []
+        for group in self.param_groups:
+            popped = [(p, grads.pop(p.variable, None)) for p in group.parameters]
+            graded.append([(p, gradient) for p, gradient in popped if gradient is not None])
+        if not any(graded):
             raise NoGradientError(
                 op="optimizer.step()",
                 reason="no parameter has a gradient",
@@ -216,13 +220,11 @@ class Optimizer:
                 mend_zh="先对用该模型参数算出的损失调用 loss.backward();每一步都会用掉梯度",
             )
         with phase("update"):
-            for group in self.param_groups:
-                popped = [(p, grads.pop(p.variable, None)) for p in group.parameters]
-                graded = [(p, gradient) for p, gradient in popped if gradient is not None]
+            for group, pairs in zip(self.param_groups, graded, strict=True):
                 if place.trace or not group.is_recordable:
-                    self._advance(group, graded, group.hyper())
+                    self._advance(group, pairs, group.hyper())
                 else:
-                    current().update(self._recorded(group, graded))
+                    current().update(self._recorded(group, pairs))
 
     def _advance(
         self, group: Group, graded: Sequence[tuple[VariableTensor, Node]], h: dict[str, Tensor]

@@ -347,7 +347,7 @@ class Tensor(Methods):
         """
         if self._backward_done:
             raise BackwardError().at(".".join(self._node.scope), self._node.source)
-        if gradient is None and self.numel() != 1:
+        if gradient is None and self.shape and self.numel() != 1:
             raise NotScalarError(
                 op="backward()",
                 shape=self.shape,

@@ -16,7 +16,15 @@ from chainrule.core.ops.shape import broadcast_to
 from chainrule.errors import ShapeError
 from chainrule.tensor.functions import rand, randn
 from chainrule.tensor.state import Epoch, current, eager
-from chainrule.tensor.tensor import Tensor, operand_nodes, tensor, to_array, wrap
+from chainrule.tensor.tensor import (
+    Number,
+    Tensor,
+    operand_node,
+    operand_nodes,
+    tensor,
+    to_array,
+    wrap,
+)
 
 
 class VariableTensor(Tensor):
@@ -101,7 +109,8 @@ class VariableTensor(Tensor):
         if type(value) in (bool, int, float) and not place.trace:  # data, not part of a graph
             current().put(self.variable, np.full(self.shape, value, self.dtype))
             return self
-        node = lift(operand_nodes(self, value)[1], self.dtype)
+        given = operand_nodes(self, value)[1] if type(value) is Number else operand_node(value)
+        node = lift(given, self.dtype)
         if node.shape != self.shape:
             try:
                 node = broadcast_to(node, self.shape)
