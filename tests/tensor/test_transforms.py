@@ -213,3 +213,20 @@ def test_what_a_body_must_not_do() -> None:
         swish(cr.ones(2), beta=cr.ones(1))
     with pytest.raises(OptionError, match="pass tensors by position"):
         swish(cr.ones(2), beta=[1.0])
+
+
+def test_types_of_results_are_kept_by_the_types_of_inputs() -> None:
+    built = []
+
+    def halves(x: cr.Tensor, parts: int = 2) -> Any:
+        built.append(x.shape)
+        return tuple(x[: x.shape[0] // parts] for _ in range(parts))
+
+    named = cr.function(halves, name="halves")
+    assert [y.shape for y in named(cr.ones(4))] == [(2,), (2,)]
+    named(cr.zeros(4))
+    assert built == [(4,)]
+    assert named(cr.ones(6))[0].shape == (3,)
+    assert [y.shape for y in named(cr.ones(6), parts=3)] == [(2,)] * 3
+    assert named(cr.ones(4, dtype="float64"))[0].dtype == cr.float64
+    assert built == [(4,), (6,), (6,), (4,)]
