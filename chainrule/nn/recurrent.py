@@ -8,7 +8,6 @@ All start from U(-k, k), k = 1 / sqrt(hidden).
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -22,7 +21,7 @@ from chainrule.nn import functional, init
 from chainrule.nn.module import Module, Parameter, takes_device
 from chainrule.nn.packing import PackedSequence, checked_lengths, mask
 from chainrule.tensor.functions import cat, stack, where, zeros
-from chainrule.tensor.scan import Memo, loop
+from chainrule.tensor.scan import loop, memo_of
 from chainrule.tensor.tensor import Tensor, wrap
 
 State = tuple[Tensor, ...]
@@ -351,12 +350,8 @@ class _Layers(_Step):
 
         z = self._part(x, "ih", suffix)
         xs = (z,) if alive is None else (z, alive)
-        reverse = suffix.endswith("_reverse")
-        memo = None if is_program(type(self).step.__code__) else _memo(self, suffix)
-        made: tuple[State, Tensor] = loop(
-            body, state, xs, reverse=reverse, truncate=self.truncate, memo=memo
-        )
-        return made
+        memo = None if is_program(type(self).step.__code__) else memo_of(self, suffix)
+        return loop(body, state, xs, None, suffix.endswith("_reverse"), self.truncate, memo)
 
     def extra_repr(self) -> str:
         words = [str(self.input_size), str(self.hidden_size)]
@@ -368,14 +363,6 @@ class _Layers(_Step):
             if getattr(self, name) != usual
         ]
         return ", ".join(words)
-
-
-# What the steps of each layer and direction do, once traced.
-_memos: weakref.WeakKeyDictionary[_Layers, dict[str, Memo]] = weakref.WeakKeyDictionary()
-
-
-def _memo(layer: _Layers, suffix: str) -> Memo:
-    return _memos.setdefault(layer, {}).setdefault(suffix, {})
 
 
 def _each(state: Any, change: Any) -> Any:

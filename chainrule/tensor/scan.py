@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
@@ -91,6 +92,12 @@ class Traced(NamedTuple):
 
 
 Memo = dict[Hashable, Traced]
+_memos: weakref.WeakKeyDictionary[Any, dict[str, Memo]] = weakref.WeakKeyDictionary()
+
+
+def memo_of(layer: Any, direction: str) -> Memo:
+    """What the steps of a layer do in one direction; it goes with the layer."""
+    return _memos.setdefault(layer, {}).setdefault(direction, {})
 
 
 def loop(

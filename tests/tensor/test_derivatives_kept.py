@@ -10,6 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.run import shared
 from chainrule.tensor import backward, state
 
 
@@ -159,3 +160,26 @@ def test_transforms_of_the_program_run_every_time() -> None:
     for expected in (9.0, 7.0, 4.0):
         optimizer.step(w * 1.0)
         assert w.item() == expected
+
+
+def test_reads_of_any_age_are_one_structure() -> None:
+    """A plan is found again whichever variable was read first, and before the step or in it."""
+    w, v = (cr.tensor([0.5], requires_grad=True) for _ in range(2))
+
+    def step() -> None:
+        loss = (w.sin() * v.cos()).sum()
+        loss.backward()
+        loss.item()
+        for x in (w, v):
+            assert x.grad is not None
+            x.grad.tolist()
+            x.grad = None
+            x.variable.commit(x.variable.value)  # its reads are made anew
+
+    step()
+    plans, derivatives = len(shared._plans), len(backward._derivatives)
+    for first in (w, v):
+        kept = first.node
+        step()
+        assert kept.value is not None
+    assert (len(shared._plans), len(backward._derivatives)) == (plans, derivatives)

@@ -23,8 +23,8 @@ from chainrule.errors import (
     OptionError,
     ShapeError,
 )
-from chainrule.run import interpreter, shared
-from chainrule.tensor import backward, state
+from chainrule.run import interpreter
+from chainrule.tensor import state
 
 
 @pytest.fixture
@@ -485,26 +485,3 @@ def test_tensors_that_are_gone_do_not_count_as_waiting(monkeypatch: pytest.Monke
     more = [w * number for number in range(30)]
     assert held._node.value is not None
     assert more[7].item() == 7
-
-
-def test_reads_of_any_age_are_one_structure() -> None:
-    """A plan is found again whichever variable was read first, and before the step or in it."""
-    w, v = (cr.tensor([0.5], requires_grad=True) for _ in range(2))
-
-    def step() -> None:
-        loss = (w.sin() * v.cos()).sum()
-        loss.backward()
-        loss.item()
-        for x in (w, v):
-            assert x.grad is not None
-            x.grad.tolist()
-            x.grad = None
-            x.variable.commit(x.variable.value)  # its reads are made anew
-
-    step()
-    plans, derivatives = len(shared._plans), len(backward._derivatives)
-    for first in (w, v):
-        kept = first.node
-        step()
-        assert kept.value is not None
-    assert (len(shared._plans), len(backward._derivatives)) == (plans, derivatives)
