@@ -61,6 +61,8 @@ def ctrl_c() -> None:
 def clean_state() -> Iterator[None]:
     """The same start for every test, whatever ran before it and however that ended."""
     state.eager.forget()
+    state.eager.grads.clear()
+    state.eager.checks.clear()
     state.manual_seed(0)
     dtype.set_default_dtype("float32")
     run.set_executor(EXECUTOR)
