@@ -18,7 +18,7 @@ from chainrule.run.native.kernels.gemm import (
     TURNED,
     GemmSpec,
 )
-from chainrule.run.native.kernels.matvec import PANELS, MatvecSpec
+from chainrule.run.native.kernels.matvec import MatvecSpec
 from chainrule.run.native.kernels.packing import PACKED_PER_TILE, PackSpec, PanelsSpec
 from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program
 from chainrule.run.native.tandem import sliced
@@ -39,6 +39,9 @@ _READ_OFTEN = 16
 _OFTEN = 4
 # From so many bytes on, a matrix may not stay in the cache from lap to lap of a loop.
 _OUT_OF_CACHE = 1 << 18
+# Panels in a tile of a row's product; fewer where all would be in one, and the thread waits for
+# memory anyway: two wait less.
+_PANELS, _WAITS = 4, 1 << 20
 # An A of more panels is not packed: it is large, and B would be read as often.
 _TURNED_PANELS = 2
 # Of a product whose sums stay in registers for what follows: terms, beyond which that hardly saves
@@ -110,10 +113,13 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     program = program._replace(operands=tuple(operands))
     if is_row:
         turn = lowering.turn() if 4 * k * n >= _OUT_OF_CACHE else None
-        row = MatvecSpec(program, target.lanes, target.panel, turn is not None)
+        together = _PANELS
+        while together > 1 and panels <= together and 4 * k * n >= _WAITS:
+            together //= 2
+        row = MatvecSpec(program, target.lanes, target.panel, together, turn is not None)
         if turn is not None:
             tensors.insert(2, turn)
-        made = task(("matvec", row), tensors, [], [n, k, *strides], -(-panels // PANELS))
+        made = task(("matvec", row), tensors, [], [n, k, *strides], -(-panels // together))
     else:
         light = not turned and m >= strip and _is_light(program, views, k)
         lda = 0 if a.order == "packed" else a.step

@@ -18,9 +18,6 @@ from chainrule.run.native.kernels.following import following
 from chainrule.run.native.kernels.gemm import UNROLL
 from chainrule.run.native.program import Program
 
-# Panels in a tile.
-PANELS = 4
-
 
 class MatvecSpec(NamedTuple):
     """Key of :func:`matvec`.
@@ -28,6 +25,7 @@ class MatvecSpec(NamedTuple):
     Attributes:
         program: what follows; its step named ``"product"`` is the entry of a B.
         lanes, panel: the target's shape.
+        panels: in a tile: 4, 2 or 1.
         turns: the panels are read from the last on where a number in memory says so.
         axes: 1, for what follows.
     """
@@ -35,6 +33,7 @@ class MatvecSpec(NamedTuple):
     program: Program
     lanes: int
     panel: int
+    panels: int
     turns: bool
     axes: int = 1
 
@@ -43,7 +42,7 @@ def matvec(module: Module, name: str, spec: MatvecSpec) -> None:
     """Arguments: a, B, the number if it turns, operands; n, k; for each operand strides along
     batch, column, and row if FAR, as for :func:`gemm`.
     """
-    counts = [count for count in (4, 2, 1) if count <= PANELS]
+    counts = [count for count in (4, 2, 1) if count <= spec.panels]
     for count in counts:
         _chain(module, f"chain{count}", count, spec)
     call = Call(module, name)
@@ -54,10 +53,10 @@ def matvec(module: Module, name: str, spec: MatvecSpec) -> None:
     n, k = call.number(), call.number()
     panels, tile = (n + (width - 1)) // fn.value(width, "i64"), call.tile
     if turn is not None:
-        last = (panels - 1) // fn.value(PANELS, "i64")
+        last = (panels - 1) // fn.value(spec.panels, "i64")
         tile = fn.select(turn.load("i64").compare("eq", 0), tile, last - tile)
-    first = tile * PANELS
-    panels = fn.minimum(panels - first, PANELS)
+    first = tile * spec.panels
+    panels = fn.minimum(panels - first, spec.panels)
     b = b.at(first * (k * width))
     sums = call.scratch
 
@@ -79,9 +78,9 @@ def matvec(module: Module, name: str, spec: MatvecSpec) -> None:
     last = fn.select(k.compare("sgt", 0), k, fn.value(1, "i64"))  # one pass if k is 0
     fn.loop(0, last, CHAIN, (), chain)
     zero, left = fn.value(0, "i64"), first * width
-    line = spec._replace(panel=spec.panel * PANELS)
+    line = spec._replace(panel=spec.panel * spec.panels)
     rest = following(call, line, bases, [zero])
-    rest.write(zero, left, fn.value(1, "i64"), fn.minimum(n - left, PANELS * width), sums)
+    rest.write(zero, left, fn.value(1, "i64"), fn.minimum(n - left, spec.panels * width), sums)
     fn.ret()
 
 
