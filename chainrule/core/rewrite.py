@@ -25,9 +25,10 @@ def rebuild(
 
 def _on(done: Mapping[Node, Node], node: Node) -> Node:
     """The node on what stands for its inputs."""
-    inputs = tuple([done[child] for child in node.inputs])
-    same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-    return node if same else node.with_inputs(inputs)
+    for child in node.inputs:
+        if done[child] is not child:
+            return node.with_inputs(tuple([done[child] for child in node.inputs]))
+    return node
 
 
 def substitute(outputs: Sequence[Node], mapping: Mapping[Node, Node]) -> list[Node]:
@@ -36,11 +37,20 @@ def substitute(outputs: Sequence[Node], mapping: Mapping[Node, Node]) -> list[No
 
 
 def rewritten(graph: Graph, replace: Replace) -> Graph:
-    """The graph with every node handed to ``replace``; its inputs stay."""
-    kept = {node: node for node in graph.inputs}
-    results = rebuild(graph.results, replace, kept)
-    outputs, writes = results[: len(graph.outputs)], results[len(graph.outputs) :]
-    return Graph(graph.inputs, outputs, dict(zip(graph.writes, writes, strict=True)))
+    """The graph with every node handed to ``replace`` once its inputs were; its inputs stay."""
+    done = {node: node for node in graph.inputs}
+    for node in graph.nodes:
+        if node not in done:
+            done[node] = replace(_on(done, node))
+    return _with_results(graph, done)
+
+
+def _with_results(graph: Graph, done: Mapping[Node, Node]) -> Graph:
+    """The graph of what stands for the results; itself if they do."""
+    if all(done[node] is node for node in graph.results):
+        return graph
+    outputs = [done[node] for node in graph.outputs]
+    return Graph(graph.inputs, outputs, {v: done[node] for v, node in graph.writes.items()})
 
 
 def replaced(graph: Graph, rule: Rule) -> Graph:
@@ -54,8 +64,7 @@ def replaced(graph: Graph, rule: Rule) -> Graph:
         if node not in done:
             made = rule(node, done)
             done[node] = _on(done, node) if made is None else made
-    outputs = [done[node] for node in graph.outputs]
-    return Graph(graph.inputs, outputs, {v: done[node] for v, node in graph.writes.items()})
+    return _with_results(graph, done)
 
 
 def body_of(node: Node) -> tuple[Node, ...]:
