@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _DIGEST = 32
-LIMIT_BYTES = 256 << 20
+# Of these files, of a few KB each, a large network has some hundreds.
+LIMIT_BYTES = 64 << 20
 # A file that is still being written after this long was left by a process that ended.
 _LEFT_SECONDS = 3600.0
 
@@ -105,31 +106,32 @@ def _bound(place: Path, stored: int) -> None:
         _unchecked += stored
         return
     _unchecked = 0
-    entries = sorted(_files(place, ".o"), key=lambda found: found[1].st_mtime)
-    total = sum(found.st_size for _, found in entries)
-    for path, found in entries:
-        if total <= LIMIT_BYTES:
-            break
-        _remove(path)
-        total -= found.st_size
+    entries = [(found.st_mtime, found.st_size, path) for path, found in _files(place, ".o")]
+    total = sum(size for _, size, _ in entries)
+    if total > LIMIT_BYTES:
+        for _, size, path in sorted(entries):
+            _remove(path)
+            total -= size
+            if total <= LIMIT_BYTES:
+                break
     for path, found in _files(place, ".part"):
         if found.st_mtime < time.time() - _LEFT_SECONDS:
             _remove(path)
 
 
-def _files(place: Path, suffix: str) -> Iterator[tuple[Path, os.stat_result]]:
+def _files(place: Path, suffix: str) -> Iterator[tuple[str, os.stat_result]]:
     """Files of a folder that are still there when they are looked at; none without the folder."""
     with contextlib.suppress(OSError), os.scandir(place) as found:
         for each in found:
             with contextlib.suppress(OSError):
                 if each.name.endswith(suffix):
-                    yield Path(each.path), each.stat()
+                    yield each.path, each.stat()
 
 
-def _remove(path: Path) -> bool:
+def _remove(path: str | Path) -> bool:
     """Whether the file was there and could be removed."""
     try:
-        path.unlink()
+        os.unlink(path)
     except OSError:
         return False
     return True
