@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from chainrule.core.graph import Array
-from chainrule.optim.transforms import Hyper, State, Transform, cast
+from chainrule.optim.transforms import Hyper, State, Transform, cast, unbiased
 from chainrule.tensor.functions import maximum, where
 from chainrule.tensor.tensor import Tensor
 
@@ -137,8 +137,7 @@ class ScaleByMaximum:
     def update(self, u: Tensor, p: Tensor, state: State, h: Hyper) -> tuple[Tensor, State]:
         m = _running_mean(h["beta1"], state["exp_avg"], u)
         n = maximum(cast(h["beta2"], p) * state["exp_inf"], u.abs() + cast(h["eps"], p))
-        unbiased = cast(1 - h["beta1"] ** h["step"].to("float64"), p)
-        return m / unbiased / n, {"exp_avg": m, "exp_inf": n}
+        return unbiased(m, h["beta1"], h["step"].to("float64")) / n, {"exp_avg": m, "exp_inf": n}
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ class ScaleByNAdam:
         product = state["mu_product"] * now
         m = _running_mean(h["beta1"], state["exp_avg"], u)
         v = _running_mean(h["beta2"], state["exp_avg_sq"], u * u)
-        root = (v / cast(1 - h["beta2"] ** t, p)).sqrt() + cast(h["eps"], p)
+        root = unbiased(v, h["beta2"], t).sqrt() + cast(h["eps"], p)
         ahead = cast((1 - now) / (1 - product), p) * u
         ahead = ahead + cast(following / (1 - product * following), p) * m
         return ahead / root, {"mu_product": product, "exp_avg": m, "exp_avg_sq": v}
@@ -196,8 +195,7 @@ class ScaleByRAdam:
         safe = where(trusted, rho, 5.0)
         r = ((safe - 4) * (safe - 2) * last / ((last - 4) * (last - 2) * safe)).sqrt()
         root = cast(r * (1 - beta2**t).sqrt(), p) / (v.sqrt() + cast(h["eps"], p))
-        mean = m / cast(1 - beta1**t, p)
-        return mean * where(trusted, root, 1.0), {"exp_avg": m, "exp_avg_sq": v}
+        return unbiased(m, beta1, t) * where(trusted, root, 1.0), {"exp_avg": m, "exp_avg_sq": v}
 
 
 @dataclass(frozen=True)

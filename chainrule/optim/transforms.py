@@ -46,6 +46,14 @@ def cast(scalar: Tensor, like: Tensor) -> Tensor:
     return scalar.to(like.dtype)
 
 
+def unbiased(mean: Tensor, beta: Tensor, t: Tensor) -> Tensor:
+    """A running mean that began at 0, freed from its bias: 1 / (1 - beta^t) mean.
+
+    One number is divided, not every entry.
+    """
+    return cast(1 / (1 - beta**t), mean) * mean
+
+
 @dataclass(frozen=True)
 class Ascent:
     """-u: climb instead of descending."""
@@ -119,8 +127,8 @@ class ScaleByAdam:
         fresh = {"exp_avg": m, "exp_avg_sq": v}
         if self.amsgrad:
             v = fresh["max_exp_avg_sq"] = maximum(state["max_exp_avg_sq"], v)
-        scale = cast((1 - beta2**t).sqrt(), p)
-        return m / cast(1 - beta1**t, p) / (v.sqrt() / scale + cast(h["eps"], p)), fresh
+        root = unbiased(v, beta2, t).sqrt()
+        return unbiased(m, beta1, t) / (root + cast(h["eps"], p)), fresh
 
 
 @dataclass(frozen=True)
