@@ -21,10 +21,12 @@ from chainrule.core.ops.reduction import sum
 from chainrule.core.ops.shape import reshape
 from chainrule.run import interpreter
 from chainrule.run.native.convolutions import axes, cut, is_wide
+from chainrule.run.native.kernels.shapes import ConvolutionSpec
 from chainrule.run.native.kernels.windows import Axis, Slab
 from chainrule.run.native.phases import dense
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.planes import planed
+from chainrule.run.native.program import NEXT, Operand, Program, Step
 from chainrule.run.native.task import Task
 
 RNG = np.random.default_rng(0)
@@ -62,6 +64,9 @@ CASES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((2, 3, 32, 32), (16, 3, 3, 3), {"padding": 1}),  # whole vectors in a row
     ((2, 5, 8, 8), (7, 5, 3, 3), {"padding": 1}),  # rows in a vector
     ((2, 3, 4, 4), (5, 3, 3, 3), {"padding": 1}),
+    ((2, 5, 26, 26), (7, 5, 3, 3), {}),  # halves of a strip take turns
+    ((2, 5, 16, 16), (7, 5, 3, 3), {"padding": 1, "stride": 2}),
+    ((1, 40, 16, 80), (30, 40, 3, 1), {"padding": (1, 40), "stride": (1, 4)}),
     ((3, 1, 28, 28), (32, 1, 3, 3), {}),  # vectors across rows
     ((2, 4, 15, 13), (6, 4, 3, 2), {"padding": (1, 0)}),
     ((2, 4, 24, 24), (6, 4, 3, 3), {"padding": 2}),  # rows share their padding
@@ -101,6 +106,20 @@ def test_rows_share_their_padding() -> None:
     assert Slab(axis, uneven, 26, overlaps=True).pitch == 26
     apart = axis._replace(stride=2, positions=13)
     assert Slab(axis, apart, 26, overlaps=True).pitch == Slab(axis, apart, 26).pitch
+
+
+@pytest.mark.parametrize(
+    ("width", "strip", "pixels"),
+    [(16, 8, "lines"), (8, 8, "halves"), (24, 24, "halves"), (24, 12, "halves"), (24, 4, "halves"),
+     (24, 6, "runs"), (24, 20, "runs"), (8, 2, "runs"), (4, 4, "runs"), (7, 8, "flat")],
+)  # fmt: skip
+def test_how_pixels_make_vectors(width: int, strip: int, pixels: str) -> None:
+    """Halves make whole vectors of their own, and all strips are equally high."""
+    rows = Axis(length=48, kernel=1, stride=1, low=0, dilation=1, spread=1, positions=48)
+    columns = rows._replace(length=width, positions=width)
+    plain = Program((Step("product", (), "float32"),), (Operand("float32", NEXT),), ((0, 0),))
+    spec = ConvolutionSpec(1, 1, rows, columns, strip, 1, True, plain, 16, 2, (14, 1))
+    assert spec.pixels == pixels
 
 
 @pytest.mark.parametrize("name", TARGETS)

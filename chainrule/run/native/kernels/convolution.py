@@ -29,6 +29,8 @@ def convolution(module: Module, name: str, spec: ConvolutionSpec) -> None:
     height, tall, low = heights(spec.outputs, spec.blocks[0])
     sizes = [(height, tall), (height - 1, low)] if low else [(height, tall)]
     counts = sorted({min(spec.panel, spec.vectors), 1}, reverse=True)
+    if spec.pixels == "halves":
+        counts = counts[:1]  # two vectors are always whole ones of either half
     for rows, _ in sizes:
         for count in counts:
             _block(module, f"block{rows}x{count}", rows, count, spec)
@@ -124,18 +126,19 @@ class _Tile:
             ahead = self._ahead(number * spec.panels + before)
             if spec.is_plain:
                 ((result, down, _),) = self.operands
-                result = result.at(row * down + t * lanes)
+                result = result.at(row * down + self._pixel(t))
                 fn.call(name, "void", depth, weights, *places, result, down, *ahead)
                 return
             fn.call(name, "void", depth, weights, *places, room, first, *ahead)
             if spec.pixels != "flat":
-                fn.when(last, lambda: self._followed(count, room, height, row, t * lanes))
+                pixel = self._pixel(t)
+                fn.when(last, lambda: self._followed(count, room, height, row, pixel))
 
         wide = self.counts[0]
         even = vectors - vectors % wide
         side = fn.value(wide, "i64")
         fn.loop(0, even, wide, (), lambda t: panel(t, wide, t // side))
-        if wide > 1:
+        if 1 in self.counts[1:]:
             last_call = spec.panels - 1  # a lower strip may have more vectors by themselves
             before = even // side - even
             fn.loop(
@@ -164,11 +167,20 @@ class _Tile:
         pixels = (self.here - 1) * spec.slab.pitch + (width + spec.lanes - 1)
         return pixels // self.fn.value(spec.lanes, "i64")
 
+    def _pixel(self, t: Value) -> Value:
+        """The first pixel of vector t, or of the pair that begins with it."""
+        run = self.spec.run if self.spec.pixels == "halves" else self.spec.lanes
+        return t * run
+
     def _places(self, t: Value) -> list[Value]:
         """Where the windows of the pixels of vector t begin, for each of its starts."""
         spec = self.spec
         if spec.pixels == "flat":
             return [self.copy.at(t * spec.lanes)]
+        if spec.pixels == "halves":
+            row = t // self.fn.value(spec.columns.positions // spec.run, "i64")
+            column = t * spec.run - row * spec.columns.positions
+            return [self.copy.at(row * spec.slab.pitch + column * 2)]
         size = spec.lanes // spec.starts
         per_row = max(spec.columns.positions // size, 1)
         rows = max(size // spec.columns.positions, 1)
@@ -250,11 +262,17 @@ def _block(module: Module, name: str, height: int, count: int, spec: Convolution
     zero = fn.value(0.0, vector(lanes, "float"))
     found = fn.loop(0, depth, 1, [*[zero] * (height * count), a, *places, *ahead], channel)
     totals = found[: height * count]
+    if spec.pixels == "halves":
+        totals = [
+            fn.shuffle(a, b, range(half, 2 * lanes, 2))
+            for a, b in zip(totals[::2], totals[1::2], strict=True)
+            for half in range(2)
+        ]
     if spec.is_plain:
         for i in range(height):
             line = target.at(rest * i)
             for j in range(count):
-                line.store(totals[i * count + j], j * lanes)
+                line.store(totals[i * count + j], j * spec.vectors_apart)
         fn.ret()
         return
     pitch = (spec.vectors if spec.pixels == "flat" else count) * lanes
@@ -265,7 +283,7 @@ def _block(module: Module, name: str, height: int, count: int, spec: Convolution
 
 def _pixels(fn: Function, spec: ConvolutionSpec, places: list[Value]) -> Value:
     """A vector of pixels of the copy."""
-    if spec.pixels != "runs":
+    if len(places) == 1:
         return places[0].load(vector(spec.lanes, "float"))
     if len(places) == 2 and spec.lanes == 16:  # its masks have registers of their own
         first, second = places
@@ -316,7 +334,8 @@ def _follow(module: Module, name: str, count: int, spec: ConvolutionSpec) -> Non
         line = sums.at(i * pitch)
         every = Lanes(fn, lanes)
         for j in range(count):
-            following.vector(every, line.at(j * lanes), fn.value(j * lanes, "i64"))
+            pixel = fn.value(j * spec.vectors_apart, "i64")
+            following.vector(every, line.at(j * lanes), pixel)
         if count:
             return
         width = spec.columns.positions

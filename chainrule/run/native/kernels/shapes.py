@@ -3,6 +3,8 @@
 How pixels make vectors:
 
 - ``"lines"``: rows are whole vectors.
+- ``"halves"``: a vector has pixels of the strip's upper half and those at the same places of its
+  lower half. They take turns, in the copy too, where they therefore lie side by side.
 - ``"runs"``: a vector is a few whole rows, or two halves that may be of different rows.
 - ``"flat"``: vectors run over the copy's rows, ends included; what is computed there is dropped.
   Padding is shared by neighbouring rows, so that there is less of it.
@@ -14,7 +16,7 @@ import math
 from typing import NamedTuple
 
 from chainrule.run.native.kernels.calling import CHAIN, SCRATCH_BYTES
-from chainrule.run.native.kernels.windows import Axis, Slab
+from chainrule.run.native.kernels.windows import Axis, Plane, Slab
 from chainrule.run.native.program import NEXT, Operand, Program, Step
 
 # Bytes of a line of the cache.
@@ -64,7 +66,8 @@ class ConvolutionSpec(NamedTuple):
 
     @property
     def slab(self) -> Slab:
-        return Slab(self.rows, self.columns, self.strip, self.pixels == "flat")
+        pixels = self.pixels
+        return Slab(self.rows, self.columns, self.strip, pixels == "flat", pixels == "halves")
 
     @property
     def taps(self) -> int:
@@ -81,9 +84,31 @@ class ConvolutionSpec(NamedTuple):
         rows = whole_rows(self.columns.positions, self.lanes)
         if self.run == self.lanes:
             return "lines"
-        if rows > 1 and self.rows.positions % rows == 0 and self.strip % rows == 0:
-            return "runs"
-        return "flat"
+        if rows == 1 or self.rows.positions % rows or self.strip % rows:
+            return "flat"
+        return "halves" if self._has_halves else "runs"
+
+    @property
+    def _has_halves(self) -> bool:
+        """Whether two vectors are whole ones of either half, in every strip, and rows are short."""
+        return (
+            self.run * 2 == self.lanes
+            and self.columns.positions < 4 * self.lanes
+            and self.panel == 2
+            and self.strip % 2 == self.rows.positions % self.strip == 0
+            and self.apart % self.lanes == 0
+            and Plane.has_vectors(self.columns, self.columns.stride, self.near)
+        )
+
+    @property
+    def apart(self) -> int:
+        """Pixels from the upper half of a strip to the lower half."""
+        return self.strip * self.columns.positions // 2
+
+    @property
+    def vectors_apart(self) -> int:
+        """Pixels from one vector of a block to the next."""
+        return self.apart if self.pixels == "halves" else self.lanes
 
     @property
     def starts(self) -> int:

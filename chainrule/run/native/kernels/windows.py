@@ -67,17 +67,19 @@ class Slab(NamedTuple):
         rows, columns: the two axes.
         strip: how many rows of windows it is for.
         overlaps: the padding behind a row is that before the next one.
+        halves: the entries of a row take turns with those of the row half a strip further down.
     """
 
     rows: Axis
     columns: Axis
     strip: int
     overlaps: bool = False
+    halves: bool = False
 
     @property
     def height(self) -> int:
-        """Rows of a phase."""
-        return self.strip + self.rows.reach
+        """Rows of a phase, or of pairs of them."""
+        return self.strip // (2 if self.halves else 1) + self.rows.reach
 
     @property
     def width(self) -> int:
@@ -87,6 +89,8 @@ class Slab(NamedTuple):
     @property
     def pitch(self) -> int:
         """Entries from one row to the next."""
+        if self.halves:
+            return 2 * self.width
         return self.width - (self.columns.overlap if self.overlaps else 0)
 
     @property
@@ -98,7 +102,7 @@ class Slab(NamedTuple):
         """Where entry (i, j) of the first window is."""
         (phase, row), (side, column) = self.rows.tap(i), self.columns.tap(j)
         phases = phase * len(self.columns.phases) + side
-        return (phases * self.height + row) * self.pitch + column
+        return (phases * self.height + row) * self.pitch + column * (2 if self.halves else 1)
 
     def taps(self) -> list[int]:
         """All entries of the first window, row by row."""
@@ -109,7 +113,7 @@ class Slab(NamedTuple):
 
         Args:
             source: the plane.
-            target: the place of the copy; up to a vector past its end is written too.
+            target: the place of the copy; up to two vectors past its end are written too.
             first: the first row of windows.
             padding: what stands around the plane.
         """
@@ -125,7 +129,12 @@ class Slab(NamedTuple):
                 ) -> None:
                     at = (first + j) * rows.stride + (phase - rows.low)
                     steps = columns.stride, side - columns.low
-                    source.row(start.at(j * self.pitch), at, self.width, steps, padding)
+                    place = start.at(j * self.pitch)
+                    if self.halves:
+                        below = at + self.strip // 2 * rows.stride
+                        source.pair(place, (at, below), self.width, steps, padding)
+                    else:
+                        source.row(place, at, self.width, steps, padding)
 
                 fn.loop(0, self.height, 1, (), row)
 
@@ -159,12 +168,8 @@ class Plane(NamedTuple):
             width: how many.
             steps: ``step`` and ``start``.
         """
-        fn, axis = self.base.fn, self.rows
-        inside = at.compare("ult", axis.span)
-        index = at
-        if axis.spread > 1:
-            index = at // axis.spread
-            inside = inside & (at - index * axis.spread).compare("eq", 0)
+        fn = self.base.fn
+        index, inside = self._place(at)
 
         def copy() -> None:
             self._copy(self.base.at(index * self.down), target, width, steps, padding)
@@ -175,13 +180,51 @@ class Plane(NamedTuple):
 
         fn.when(inside, copy, pad)
 
+    def pair(
+        self, target: Value, rows: tuple[Value, Value], width: int, steps: tuple[int, int],
+        padding: float,
+    ) -> None:  # fmt: skip
+        """Copy two rows, whose entries take turns; else as :meth:`row`."""
+        fn, lanes = self.base.fn, self.lanes
+        step, start = steps
+        blank = fn.value(padding, vector(lanes, "float"))
+        offsets = range(0, width, lanes)
+
+        def vectors(at: Value) -> list[Value]:
+            index, inside = self._place(at)
+            line = self.base.at(index * self.down)
+            return fn.when(
+                inside,
+                lambda: [self._vector(line, start + i * step, step, padding) for i in offsets],
+                lambda: [blank] * len(offsets),
+            )
+
+        turns = [lane // 2 + lane % 2 * lanes for lane in range(2 * lanes)]
+        for i, above, below in zip(offsets, *map(vectors, rows), strict=True):
+            for half in range(0, min(2 * (width - i), 2 * lanes), lanes):
+                target.store(fn.shuffle(above, below, turns[half : half + lanes]), 2 * i + half)
+
+    def _place(self, at: Value) -> tuple[Value, Value]:
+        """Which row of the plane is row ``at`` of the spread one, and whether it is one."""
+        axis = self.rows
+        inside = at.compare("ult", axis.span)
+        if axis.spread == 1:
+            return at, inside
+        index = at // axis.spread
+        return index, inside & (at - index * axis.spread).compare("eq", 0)
+
+    @staticmethod
+    def has_vectors(columns: Axis, step: int, near: bool) -> bool:
+        """Whether every ``step``-th entry of a row can be read in vectors."""
+        return columns.spread == 1 and step in (1, 2) and near
+
     def _copy(
         self, line: Value, target: Value, width: int, steps: tuple[int, int | Value],
         padding: float,
     ) -> None:  # fmt: skip
         """A row inside the plane."""
         step, start = steps
-        if self.columns.spread == 1 and step in (1, 2) and self.along is None:
+        if self.has_vectors(self.columns, step, self.along is None):
             if isinstance(start, int) and width <= _WRITTEN_OUT * self.lanes:
                 for i in range(0, width, self.lanes):
                     target.store(self._vector(line, start + i * step, step, padding), i)
