@@ -62,6 +62,8 @@ def tried(x: tuple[int, ...], w: tuple[int, ...], **options: Any) -> None:
 
 CASES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((2, 3, 32, 32), (16, 3, 3, 3), {"padding": 1}),  # whole vectors in a row
+    ((2, 3, 6, 32), (16, 3, 1, 17), {"padding": (0, 8)}),  # rows begin where lines do
+    ((2, 3, 70, 64), (16, 3, 3, 17), {"padding": 0}),
     ((2, 5, 8, 8), (7, 5, 3, 3), {"padding": 1}),  # rows in a vector
     ((2, 3, 4, 4), (5, 3, 3, 3), {"padding": 1}),
     ((2, 5, 26, 26), (7, 5, 3, 3), {}),  # halves of a strip take turns
@@ -120,6 +122,17 @@ def test_how_pixels_make_vectors(width: int, strip: int, pixels: str) -> None:
     plain = Program((Step("product", (), "float32"),), (Operand("float32", NEXT),), ((0, 0),))
     spec = ConvolutionSpec(1, 1, rows, columns, strip, 1, True, plain, 16, 2, (14, 1))
     assert spec.pixels == pixels
+
+
+def test_rows_begin_where_lines_do() -> None:
+    """In the copy, if a vector of padding stands before them; short ones are as long as before."""
+    rows = Axis(length=32, kernel=3, stride=1, low=1, dilation=1, spread=1, positions=32)
+    plain = Program((Step("product", (), "float32"),), (Operand("float32", NEXT),), ((0, 0),))
+    for length, pitch in ((32, 48), (64, 80), (16, 18)):
+        columns = rows._replace(length=length, positions=length)
+        spec = ConvolutionSpec(1, 1, rows, columns, 8, 1, True, plain, 16, 2, (14, 1))
+        assert spec.slab.pitch == pitch
+    assert spec._replace(columns=rows).slab.tap(1, 1) == 48 + 16
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -19,8 +19,9 @@ from chainrule.run.native.views import Buffer
 # anyway.
 _MOST, _LEAST = 1 << 19, 1 << 12
 _PRODUCTS = ("convolution", "wide_convolution", "gemm")
-# How many lines may be asked for per channel of a block: few choices, since each is a kernel.
-_LINES = (4, 8, 12)
+# How many lines may be asked for per channel of a block: as few as will do, so that the processor
+# answers them while it multiplies, but not any number, since each is a kernel.
+_LINES = (1, 2, 3, 4, 6, 8, 12)
 
 
 def ask_ahead(tasks: Sequence[Entry]) -> None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _TILES = 4
 # Numbers of a tile's copies and of its sums, so that they stay in the second cache.
 COPY = 1 << 16
+# Numbers of copies that stay in the first cache.
+_NEAR = 12 << 10
 # Tiles along a long sum, and numbers that their partial sums may take.
 _PARTS = 8
 _PARTIAL = 1 << 22
@@ -209,12 +211,14 @@ def cut(node: Node, channels: int, rows: Axis, columns: Axis, target: Target) ->
     one = Slab(rows, columns, fewest).size
     depth = max(1, min(depth, ROOM // 2 // one))
     outputs = node.inputs[1].shape[0] // groups
+    # Of rows of whole vectors, strips cost no more than the rows around them.
+    room = COPY if columns.positions % target.lanes else _NEAR
     strip = high
     wanted = -(-_TILES // (node.shape[0] * groups))
     while strip > fewest:
         size = depth * Slab(rows, columns, strip).size
         sums = strip * columns.positions * (outputs if depth < channels else 16)
-        if size <= COPY and sums <= COPY and -(-high // strip) >= min(wanted, high // fewest):
+        if size <= room and sums <= COPY and -(-high // strip) >= min(wanted, high // fewest):
             break
         strips = -(-high // strip) + 1
         strip = max(fewest, min(strip - least, least * -(-high // (strips * least))))

@@ -240,13 +240,19 @@ def _block(module: Module, name: str, height: int, count: int, spec: Convolution
         *totals, a = carried[: height * count + 1]
         places = list(carried[height * count + 1 :])
         asked = [places.pop() for _ in ahead]
-        for place in asked:
-            for k in range(lines):
-                fn.prefetch(place.at(k * LINE, "i8"))
+
+        def ask(which: range) -> None:
+            for place in asked:
+                for k in which:
+                    fn.prefetch(place.at(k * LINE, "i8"))
+
         if len(taps) <= _WRITTEN_OUT:
             for step, tap in enumerate(taps):
+                # one after the other: many at once keep out what the products read
+                ask(range(lines * step // len(taps), lines * (step + 1) // len(taps)))
                 totals = products(totals, a, places, step, tap)
         else:
+            ask(range(lines))
             table = _table(module, taps)
 
             def one(k: Value, *carried: Value) -> list[Value]:

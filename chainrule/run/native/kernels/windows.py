@@ -68,6 +68,7 @@ class Slab(NamedTuple):
         strip: how many rows of windows it is for.
         overlaps: the padding behind a row is that before the next one.
         halves: the entries of a row take turns with those of the row half a strip further down.
+        margin: entries of padding before a row, and so behind the one above it; 0: what it needs.
     """
 
     rows: Axis
@@ -75,6 +76,7 @@ class Slab(NamedTuple):
     strip: int
     overlaps: bool = False
     halves: bool = False
+    margin: int = 0
 
     @property
     def height(self) -> int:
@@ -84,6 +86,8 @@ class Slab(NamedTuple):
     @property
     def width(self) -> int:
         """Entries of a row of a phase."""
+        if self.margin:
+            return self.margin + self.columns.length
         return self.columns.positions + self.columns.reach
 
     @property
@@ -98,10 +102,16 @@ class Slab(NamedTuple):
         """Entries of a plane."""
         return len(self.rows.phases) * len(self.columns.phases) * self.height * self.pitch
 
+    @property
+    def before(self) -> int:
+        """Entries of padding before a row's first."""
+        return self.margin or self.columns.low
+
     def tap(self, i: int, j: int) -> int:
         """Where entry (i, j) of the first window is."""
         (phase, row), (side, column) = self.rows.tap(i), self.columns.tap(j)
         phases = phase * len(self.columns.phases) + side
+        column += self.before - self.columns.low
         return (phases * self.height + row) * self.pitch + column * (2 if self.halves else 1)
 
     def taps(self) -> list[int]:
@@ -128,7 +138,7 @@ class Slab(NamedTuple):
                     j: Value, start: Value = start, phase: int = phase, side: int = side
                 ) -> None:
                     at = (first + j) * rows.stride + (phase - rows.low)
-                    steps = columns.stride, side - columns.low
+                    steps = columns.stride, side - self.before
                     place = start.at(j * self.pitch)
                     if self.halves:
                         below = at + self.strip // 2 * rows.stride
@@ -137,6 +147,9 @@ class Slab(NamedTuple):
                         source.row(place, at, self.width, steps, padding)
 
                 fn.loop(0, self.height, 1, (), row)
+        if self.margin:
+            behind_last = fn.value(padding, vector(self.margin, "float"))
+            target.store(behind_last, place)
 
 
 class Plane(NamedTuple):
