@@ -86,3 +86,33 @@ def test_weights_that_stay_are_packed_themselves() -> None:
     plan = Plan(Graph([x], [linear.matmul(x, shape.transpose(w.read()))]))
     assert not any(key.turned for key in keys_of(plan))
     assert [task.spec[0] for task in plan.prologue if isinstance(task, Task)] == ["pack_b"]
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_gathered_product_has_the_bits_of_the_plain_one(name: str) -> None:
+    """Of what lies along m, as in a weight's gradient, tiles of several panels pack their part."""
+    if not runs_here(TARGETS[name]):
+        pytest.skip("another family of processors")
+    with forced(TARGETS[name]):
+        for m, n, k in (
+            (37, 300, 800),
+            (300, 37, 385),
+            (64, 64, 769),
+            (5, 70, 1200),
+            (26, 513, 768),
+        ):
+            rng = np.random.default_rng(m)
+            x, w = (rng.standard_normal(size).astype(np.float32) for size in ((k, m), (k, n)))
+            x_in, w_in = (input(TensorType(each.shape, each.dtype)) for each in (x, w))
+            gathered = Plan(Graph([x_in, w_in], [linear.matmul(shape.transpose(x_in), w_in)]))
+            assert {key.a for key in keys_of(gathered)} == {"gathered"}
+            rows_in = input(TensorType((m, k), x.dtype))
+            plain = Plan(Graph([rows_in, w_in], [linear.matmul(rows_in, w_in)]))
+            assert "gathered" not in {key.a for key in keys_of(plain)}
+            (expected,) = plain([x.T.copy(), w], [])
+            np.testing.assert_allclose(expected, x.T.astype(np.float64) @ w, rtol=1e-3, atol=1e-3)
+            for threads in (1, 2):
+                team.set_threads(threads)
+                (found,) = gathered([x, w], [])
+                assert found.tobytes() == expected.tobytes(), (m, n, k, threads)

@@ -11,6 +11,7 @@ from chainrule.core.dtype import float32
 from chainrule.core.graph import Node, TensorType
 from chainrule.run.native.again import CHEAP
 from chainrule.run.native.failures import NoKernelError
+from chainrule.run.native.kernels.calling import CHAIN
 from chainrule.run.native.kernels.gemm import (
     BLOCKS_PER_TILE,
     FAR_APART,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 _SLICE_ROWS = 112
 # A product is cut into at least so many tiles, if it has the rows for it.
 _TILES = 4
-# A turned A whose rows are far apart is packed if so many panels read it.
+# An A whose rows are far apart, or on the same lines of the cache, is packed if so many panels read
+# it.
 _READ_OFTEN = 16
 # From so many blocks of rows on, B is packed once for all of them.
 _OFTEN = 4
@@ -42,6 +44,8 @@ _OUT_OF_CACHE = 1 << 18
 # Panels in a tile of a row's product; fewer where all would be in one, and the thread waits for
 # memory anyway: two wait less.
 _PANELS, _WAITS = 4, 1 << 20
+# Panels in a tile of a product of several chains, at most, and at least where there are as many.
+_ABREAST, _FEW = 8, 4
 # An A of more panels is not packed: it is large, and B would be read as often.
 _TURNED_PANELS = 2
 # Of a product whose sums stay in registers for what follows: terms, beyond which that hardly saves
@@ -91,13 +95,20 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     else:
         rows, cols, panel, blocks, strip = m, n, target.panel, target.blocks, target.blocks[0]
     panels = -(-cols // (target.lanes * panel))
-    tile_rows = _tile_rows(rows, strip, batch * panels)
-    tiles = batch * panels * -(-rows // tile_rows)
+    gathers = a.order == "columns" and k > CHAIN and panels > 1 and not turned
+    abreast = 1
+    if gathers:
+        abreast = -(-panels // max(-(-panels // _ABREAST), min(panels // _FEW, _TILES), 1))
+    across = batch * -(-panels // abreast)
+    tile_rows = _tile_rows(rows, strip, across)
+    tiles = across * -(-rows // tile_rows)
     often = turned or lowering.stays(b.view.buffer) or -(-rows // tile_rows) >= _OFTEN
     if often and not any(b.view.strides[:-2]):
         b = _in_panels(lowering, b, panel)
     is_row = batch * m == 1 and not turned and b.order == "packed" and a.order == "rows"
-    if _is_far(a, panels) and not is_row:
+    if gathers:
+        a = a._replace(order="gathered")
+    elif _is_far(a, panels) and not is_row:
         a = _packed(lowering, a)
     tensors = [a.view, b.view, *views]
     lengths, along = merged(tuple(batch_shape), [view.strides[:-2] for view in tensors])
@@ -127,7 +138,7 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
             a.order, lda, b.order, program, target.lanes, panel, blocks, axes, light, turned
         )
         apart = [*batch_strides[0], *batch_strides[1], *strides]
-        numbers = [rows, cols, k, tile_rows, b.step, *lengths[1:], *apart]
+        numbers = [rows, cols, k, tile_rows, abreast, b.step, *lengths[1:], *apart]
         made = task(("gemm", spec), tensors, [], numbers, tiles)
     _split_reads(made, program, views)
     if batch == 1 and not is_row and not turned:
@@ -140,7 +151,7 @@ def _note_slices(made: Task, views: Sequence[View], m: int, full: int) -> None:
     counts = [n for n in range(1, m // _SLICE_ROWS + 1) if m % n == 0]
     if len(counts) < 2:
         return
-    panels = made.tiles // -(-m // made.numbers[3])
+    across = made.tiles // -(-m // made.numbers[3])
 
     def cut(count: int) -> Task | None:
         rows = m // count
@@ -148,7 +159,7 @@ def _note_slices(made: Task, views: Sequence[View], m: int, full: int) -> None:
         if uneven:
             return None
         numbers = [*made.numbers[:3], at_once, *made.numbers[4:]]
-        return replace(made, numbers=numbers, tiles=m // at_once * panels)
+        return replace(made, numbers=numbers, tiles=m // at_once * across)
 
     sliced(made, views, counts[-1], cut)
 
@@ -241,9 +252,8 @@ def _turned(x: _Matrix) -> _Matrix:
 
 def _is_far(a: _Matrix, panels: int) -> bool:
     """Whether packing costs less than it saves."""
-    if a.order == "columns":
-        return a.step >= FAR_APART and panels >= _READ_OFTEN
-    return a.step * 4 % ALIASING == 0 and panels > 1
+    is_far = a.step >= FAR_APART if a.order == "columns" else a.step * 4 % ALIASING == 0
+    return is_far and panels >= _READ_OFTEN
 
 
 def _packed(lowering: Lowering, a: _Matrix) -> _Matrix:

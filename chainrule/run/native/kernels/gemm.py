@@ -1,11 +1,12 @@
 """Matrix products: C = A B, and whatever elementwise chain follows them.
 
-A tile is up to ``tile_rows`` rows by one panel of columns (two vectors wide). Blocks of rows pass
-over the panel, their sums in registers. K is cut at multiples of 384: each entry of C is a chain of
-fused products in the order of k, and the chains are added in order, whatever the threads (decision
-11). The finished block lies in the thread's memory, still in L1, when the chain that follows reads
-it; a light one finds it in registers. The lines of memory that the chain needs were asked for
-before the block.
+A tile is up to ``tile_rows`` rows by a few panels of columns (two vectors wide each). Blocks of
+rows pass over a panel, their sums in registers. K is cut at multiples of 384: each entry of C is a
+chain of fused products in the order of k, and the chains are added in order, whatever the threads
+(decision 11). All panels of a tile take one chain before the next, so that its part of A comes from
+memory once. The finished block lies in the thread's memory, still in L1, when the chain that
+follows reads it; a light one finds it in registers. The lines of memory that the chain needs were
+asked for before the block; what long chains read next is asked for while they run, line by line.
 
 Where weights lie along k and the batch is small, the transpose is computed: then it is the batch
 that is packed, the weights are read where they are, and what is finished is turned. An entry is the
@@ -15,13 +16,14 @@ same chain of products either way.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
 from chainrule.run.native.ir import Body, Function, Module, Value, vector
 from chainrule.run.native.kernels.calling import CHAIN, Call, add_chain, dot, unraveled
 from chainrule.run.native.kernels.following import Following, following
-from chainrule.run.native.kernels.packing import pack, turned
+from chainrule.run.native.kernels.packing import pack, pack_blocks, turned
 from chainrule.run.native.program import Program
 
 UNROLL = 4
@@ -31,6 +33,8 @@ ALIASING = 1024
 FAR_APART = 256
 # With fewer products than this a block is done before memory answers.
 SOON = 64
+# Numbers in a line of memory.
+_LINE = 16
 # Blocks of rows in a tile.
 BLOCKS_PER_TILE = 24
 # Vectors side by side in the rows that follow a turned product.
@@ -41,7 +45,8 @@ class GemmSpec(NamedTuple):
     """Key of :func:`gemm`.
 
     Attributes:
-        a: how A lies: ``"rows"`` (along k), ``"columns"`` (along m), ``"packed"`` (by pack).
+        a: how A lies: ``"rows"`` (along k), ``"columns"`` (along m), ``"packed"`` (by pack_a), or
+            ``"gathered"``: along m, and each tile packs what it reads.
         lda: elements from one row, or column, of A to the next; 0 if packed.
         b: how B lies: ``"rows"`` (along n), ``"columns"`` (along k) or ``"packed"`` (in panels).
         program: what follows; its step named ``"product"`` is the entry of A B.
@@ -64,12 +69,12 @@ class GemmSpec(NamedTuple):
 
 
 def gemm(module: Module, name: str, spec: GemmSpec) -> None:
-    """Arguments: A, B, operands; m, n, k, rows of a tile, the row length of B; the lengths of the
-    batch's axes but the first; strides of A and B along them; for each operand its strides along
-    them, along a column, and along a row if FAR.
+    """Arguments: A, B, operands; m, n, k, rows and panels of a tile, the row length of B; the
+    lengths of the batch's axes but the first; strides of A and B along them; for each operand its
+    strides along them, along a column, and along a row if FAR.
     """
     for height in spec.blocks:
-        block(module, f"block{height}", height, spec)
+        block(module, f"block{height}", height, spec, _asked(spec))
     if spec.b != "packed":
         pack(module, spec.b, spec)
     if spec.light:
@@ -81,23 +86,24 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
     fn, width = call.fn, spec.lanes * spec.panel
     a, b = call.tensor(), call.tensor()
     bases = [call.tensor() for _ in spec.program.operands]
-    m, n, k, tile_rows, ldb = (call.number() for _ in range(5))
+    m, n, k, tile_rows, abreast, ldb = (call.number() for _ in range(6))
     lengths = [call.number() for _ in range(spec.axes - 1)]
     a_strides, b_strides = ([call.number() for _ in range(spec.axes)] for _ in range(2))
-    panels = (n + (width - 1)) // fn.value(width, "i64")
+    tile_cols = abreast * width
+    across = (n + (tile_cols - 1)) // tile_cols
     high = (m + (tile_rows - 1)) // tile_rows
-    above = call.tile // panels
-    left = (call.tile - above * panels) * width
+    above = call.tile // across
+    first_col = (call.tile - above * across) * tile_cols
     matrix = above // high
     top = (above - matrix * high) * tile_rows
     batch = unraveled(matrix, lengths)
     rows = fn.minimum(m - top, tile_rows)
-    cols = fn.minimum(n - left, width)
+    end_col = fn.minimum(first_col + tile_cols, n)
     a = a.at(dot(batch, a_strides))
-    across = {"rows": left, "columns": left * ldb, "packed": left * k}[spec.b]
-    b = b.at(dot(batch, b_strides)).at(across)
+    b = b.at(dot(batch, b_strides))
     room = call.scratch
     sums = room.at(CHAIN * width)
+    gathered = sums.at(tile_rows * tile_cols)
     full = spec.blocks[0]
 
     if spec.turned:
@@ -106,28 +112,19 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
     else:
         rest, strip_rows = following(call, spec, bases, batch), full
     last = fn.select(k.compare("sgt", 0), k, fn.value(1, "i64"))  # one pass if k is 0
-    step = fn.select(last.compare("sgt", CHAIN), fn.value(width, "i64"), 0)  # sums are kept, or not
+    step = fn.select(last.compare("sgt", CHAIN), fn.value(1, "i64"), 0)  # sums are kept, or not
 
     def chain(start: Value) -> None:
         depth = fn.minimum(k - start, CHAIN)
-        panel, apart = b.at(start * width), fn.value(width, "i64")
-        if spec.b == "columns":
-            panel = room
-            fn.call("pack", "void", depth, b.at(start), ldb, cols, room)
-        elif spec.b == "rows":
-            # A whole panel is read where it is, if its rows do not fall on the same cache lines.
-            here = b.at(start * ldb)
-            copied = cols.compare("ne", width) | (ldb % ALIASING).compare("eq", 0)
-            panel, apart = fn.select(copied, room, here), fn.select(copied, apart, ldb)
-
-            def copy() -> None:
-                fn.call("pack", "void", depth, here, ldb, cols, room)
-
-            fn.when(copied, copy)
         first = start.compare("eq", 0)
         is_last = (start + CHAIN).compare("sge", last)
+        if spec.a == "gathered":
+            source = a.at(start * spec.lda + top)
+            pack_blocks(fn, "columns", spec.blocks, source, spec.lda, gathered, rows, depth)
 
         def rows_of_a(height: int, row: Value) -> Value:
+            if spec.a == "gathered":
+                return gathered.at(row * depth)
             place = top + row
             if spec.a == "packed":
                 return a.at(place * k + start * height)
@@ -135,56 +132,124 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
                 return a.at(place * spec.lda + start)
             return a.at(start * spec.lda + place)
 
-        def one(height: int, row: Value, target: Value) -> None:
-            block = rows_of_a(height, row)
-            fn.call(f"block{height}", "void", depth, block, panel, apart, target, first)
+        def coming(row: Value, left: Value) -> list[Value]:
+            """What a block asks for: a part of A's next chain, and of the next panel of B."""
+            if spec.a != "gathered":
+                return []
+            turns, right = depth // UNROLL, left + width
 
-        def ask(row: Value, count: Value) -> None:
-            if spec.turned:
-                rest.ask(left, top + row, cols)
-            else:
-                rest.ask(top + row, left, count)
+            def stream(place: Value, apart: Value, exists: Value) -> list[Value]:
+                return [fn.select(exists, place, room), fn.select(exists, apart, 0)]
 
-        def write(row: Value, count: Value, target: Value) -> None:
-            if spec.turned:
-                fn.call("turn", "void", target, room)
-                rest.write(left, top + row, cols, count, room)
-            else:
-                rest.write(top + row, left, count, cols, target)
+            here = start + CHAIN + (left - first_col) // width * turns
+            place = a.at(here * spec.lda + (top + row))
+            found = stream(place, fn.value(spec.lda, "i64"), here.compare("slt", k))
+            if spec.b == "rows":
+                part = row // full * (turns // _asked(spec)[1])
+                more = right.compare("slt", end_col)
+                here = fn.select(more, start, start + CHAIN) + part
+                place = b.at(here * ldb + fn.select(more, right, first_col))
+                found += stream(place, ldb, part.compare("slt", depth) & here.compare("slt", k))
+            return found
 
-        def in_registers(row: Value) -> None:
-            places = itertools.chain(*zip(rest.at(top + row), rest.row_strides, strict=True))
-            block = rows_of_a(full, row)
-            fn.call("light", "void", depth, block, panel, apart, left, *places)
+        def over(left: Value) -> None:
+            """All the tile's rows over one panel."""
+            cols = fn.minimum(end_col - left, width)
+            kept = sums.at((left - first_col) * tile_rows * step)
+            panel, apart = _panel(fn, spec, b, (left, cols), (start, depth, k), ldb, room)
 
-        def through_memory(row: Value, count: Value) -> None:
-            target = sums.at(row * step)
-            odd = count % full
-            here = count - odd
+            def one(height: int, row: Value, target: Value) -> None:
+                block = rows_of_a(height, row)
+                streams = coming(row, left) if spec.a == "gathered" else []
+                fn.call(
+                    f"block{height}", "void", depth, block, panel, apart, target, first, *streams
+                )
 
-            def some(height: int, place: Value) -> None:
-                one(height, row + place, target.at(place * width))
+            def ask(row: Value, count: Value) -> None:
+                if spec.turned:
+                    rest.ask(left, top + row, cols)
+                else:
+                    rest.ask(top + row, left, count)
 
-            fn.loop(0, here, full, (), partial(some, full))
-            for height in spec.blocks[1:]:
-                fn.when((odd & height).compare("ne", 0), partial(some, height, here))
-                here = here + (odd & height)
-            fn.when(is_last, lambda: write(row, count, target))
+            def write(row: Value, count: Value, target: Value) -> None:
+                if spec.turned:
+                    fn.call("turn", "void", target, room)
+                    rest.write(left, top + row, cols, count, room)
+                else:
+                    rest.write(top + row, left, count, cols, target)
 
-        def strip(row: Value) -> None:
-            """Some rows; what follows comes at once, its memory is asked for before."""
-            count = fn.minimum(rows - row, strip_rows)
-            fn.when(is_last & k.compare("sge", SOON), lambda: ask(row, count))
-            if spec.light:
-                whole = count.compare("eq", full) & cols.compare("eq", width)
-                fn.when(whole, lambda: in_registers(row), lambda: through_memory(row, count))
-            else:
-                through_memory(row, count)
+            def in_registers(row: Value) -> None:
+                places = itertools.chain(*zip(rest.at(top + row), rest.row_strides, strict=True))
+                block = rows_of_a(full, row)
+                fn.call("light", "void", depth, block, panel, apart, left, *places)
 
-        fn.loop(0, rows, strip_rows, (), strip)
+            def through_memory(row: Value, count: Value) -> None:
+                target = kept.at(row * step * width)
+                odd = count % full
+                here = count - odd
+
+                def some(height: int, place: Value) -> None:
+                    one(height, row + place, target.at(place * width))
+
+                fn.loop(0, here, full, (), partial(some, full))
+                for height in spec.blocks[1:]:
+                    fn.when((odd & height).compare("ne", 0), partial(some, height, here))
+                    here = here + (odd & height)
+                fn.when(is_last, lambda: write(row, count, target))
+
+            def strip(row: Value) -> None:
+                """Some rows; what follows comes at once, its memory is asked for before."""
+                count = fn.minimum(rows - row, strip_rows)
+                fn.when(is_last & k.compare("sge", SOON), lambda: ask(row, count))
+                if spec.light:
+                    whole = count.compare("eq", full) & cols.compare("eq", width)
+                    fn.when(whole, lambda: in_registers(row), lambda: through_memory(row, count))
+                else:
+                    through_memory(row, count)
+
+            fn.loop(0, rows, strip_rows, (), strip)
+
+        fn.loop(first_col, end_col, width, (), over)
 
     fn.loop(0, last, CHAIN, (), chain)
     fn.ret()
+
+
+def _asked(spec: GemmSpec) -> tuple[int, ...]:
+    """What a block asks for of A and of B while it runs: so many lines side by side at a time."""
+    if spec.a != "gathered":
+        return ()
+    return (1, -(-spec.lanes * spec.panel // _LINE)) if spec.b == "rows" else (1,)
+
+
+def _panel(
+    fn: Function, spec: GemmSpec, b: Value, columns: tuple[Value, Value],
+    chain: tuple[Value, Value, Value], ldb: Value, room: Value,
+) -> tuple[Value, Value]:  # fmt: skip
+    """Where one chain's part of a panel of B is, and how far apart its rows are.
+
+    Args:
+        columns: the first one, and how many.
+        chain: where it starts, its length, and k.
+        room: for a copy.
+    """
+    (left, cols), (start, depth, k) = columns, chain
+    width = spec.lanes * spec.panel
+    packed = fn.value(width, "i64")
+    if spec.b == "packed":
+        return b.at(left * k + start * width), packed
+    if spec.b == "columns":
+        fn.call("pack", "void", depth, b.at(left * ldb + start), ldb, cols, room)
+        return room, packed
+    # A whole panel is read where it is, if its rows do not fall on the same cache lines.
+    here = b.at(start * ldb + left)
+    copied = cols.compare("ne", width) | (ldb % ALIASING).compare("eq", 0)
+
+    def copy() -> None:
+        fn.call("pack", "void", depth, here, ldb, cols, room)
+
+    fn.when(copied, copy)
+    return fn.select(copied, room, here), fn.select(copied, packed, ldb)
 
 
 def _turn(module: Module, spec: GemmSpec) -> None:
@@ -215,19 +280,22 @@ class Rows(Protocol):
     def panel(self) -> int: ...
 
 
-def block(module: Module, name: str, height: int, spec: Rows) -> None:
+def block(module: Module, name: str, height: int, spec: Rows, asked: Sequence[int] = ()) -> None:
     """A function: a chain of products for a block of rows, added to what is there.
 
     ``(depth, a, b, ldb, sums, first)``: b is a panel, its rows ldb apart; sums are rows as long as
-    a panel is wide.
+    a panel is wide. For each of ``asked``, so many lines side by side are asked for in as many
+    turns: where they are, and how many elements further the next ones. Four steps are a turn.
     """
     args = (
         ("i64", "depth"), ("ptr noalias readonly", "a"), ("ptr noalias readonly", "b"),
         ("i64", "ldb"), ("ptr noalias", "sums"), ("i1", "first"),
+        *((type, f"ask_{type}{i}") for i in range(len(asked)) for type in ("ptr", "i64")),
     )  # fmt: skip
     fn = Function(module, name, args, internal=True)
-    depth, a, b, ldb, sums, first = fn.args
-    totals = products(fn, height, spec, depth, a, b, ldb)
+    depth, a, b, ldb, sums, first, *places = fn.args
+    streams = list(zip(places[::2], places[1::2], asked, strict=True))
+    totals = products(fn, height, spec, depth, a, b, ldb, streams)
     add_chain(sums, totals, range(0, len(totals) * spec.lanes, spec.lanes), first)
     fn.ret()
 
@@ -250,12 +318,14 @@ def _light(module: Module, spec: GemmSpec) -> None:
 
 
 def products(
-    fn: Function, height: int, spec: Rows, depth: Value, a: Value, b: Value, ldb: Value
-) -> list[Value]:
+    fn: Function, height: int, spec: Rows, depth: Value, a: Value, b: Value, ldb: Value,
+    streams: Sequence[tuple[Value, Value, int]] = (),
+) -> list[Value]:  # fmt: skip
     """The sums of a block, in registers; arguments as for :func:`block`."""
     type = vector(spec.lanes, "float")
+    packed = (1, height)
     along_m, along_k = {
-        "packed": (1, height), "rows": (spec.lda, 1), "columns": (1, spec.lda)
+        "packed": packed, "gathered": packed, "rows": (spec.lda, 1), "columns": (1, spec.lda)
     }[spec.a]  # fmt: skip
 
     def deeper(totals: list[Value], a: Value, b: Value, step: int) -> list[Value]:
@@ -269,8 +339,12 @@ def products(
         return made
 
     def steps(count: int) -> Body:
-        def body(_: Value, *carried: Value) -> list[Value]:
+        def body(at: Value, *carried: Value) -> list[Value]:
             *totals, a, b = carried
+            if count == UNROLL:
+                for place, apart, lines in streams:
+                    turn = at // UNROLL
+                    fn.prefetch(place.at(turn // lines * apart + turn % lines * _LINE))
             for step in range(count):
                 totals = deeper(totals, a, b, step)
             return [*totals, a.at(count * along_k), b.at(ldb * count)]

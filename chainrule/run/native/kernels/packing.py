@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from chainrule.run.native.ir import Function, Module, Value, vector
@@ -143,31 +145,50 @@ def pack_a(module: Module, name: str, spec: PackSpec) -> None:
     batch = call.tile // tiles
     full = spec.blocks[0]
     top = (call.tile - batch * tiles) * (full * PACKED_PER_TILE)
-    end = fn.minimum(top + full * PACKED_PER_TILE, m)
-    a, packed = a.at(batch * a_batch), packed.at(batch * (m * k))
+    rows = fn.minimum(m - top, full * PACKED_PER_TILE)
+    source = a.at(batch * a_batch + (top if spec.a == "columns" else top * lda))
+    target = packed.at(batch * (m * k) + top * k)
+    pack_blocks(fn, spec.a, spec.blocks, source, lda, target, rows, k)
+    fn.ret()
 
-    def one(height: int, row: Value) -> None:
-        target = packed.at(row * k)
+
+def pack_blocks(
+    fn: Function, order: str, blocks: Sequence[int], a: Value, lda: Value | int, packed: Value,
+    rows: Value, depth: Value,
+) -> None:  # fmt: skip
+    """Some rows of A in blocks of rows, each k by its height."""
+    full = blocks[0]
+    odd = rows % full
+    whole = rows - odd
+
+    def turn(height: int, row: Value) -> None:
+        """A block of an A that lies along k."""
 
         def step(_: Value, source: Value, target: Value) -> list[Value]:
-            if spec.a == "columns":
-                target.store(source.load(vector(height, "float")))
-                return [source.at(lda), target.at(height)]
             for i in range(height):
                 target.store(source.at(lda * i).load("float"), i)
             return [source.at(1), target.at(height)]
 
-        start = a.at(row if spec.a == "columns" else row * lda)
-        fn.loop(0, k, 1, [start, target], step)
+        fn.loop(0, depth, 1, [a.at(row * lda), packed.at(row * depth)], step)
 
-    whole = end - (end - top) % full
-    fn.loop(top, whole, full, (), lambda row: one(full, row))
-    row, rest = whole, end - whole
-    for height in spec.blocks[1:]:
+    def line(k: Value, source: Value) -> list[Value]:
+        """One k of all blocks of an A that lies along m: memory answers soonest in its order."""
 
-        def some(height: int = height, row: Value = row) -> None:
-            one(height, row)
+        def part(height: int, row: Value) -> None:
+            target = packed.at(row * depth + k * height)
+            target.store(source.at(row).load(vector(height, "float")))
 
-        fn.when((rest & height).compare("ne", 0), some)
-        row = row + (rest & height)
-    fn.ret()
+        each_block(part)
+        return [source.at(lda)]
+
+    def each_block(do: Callable[[int, Value], None]) -> None:
+        fn.loop(0, whole, full, (), partial(do, full))
+        row = whole
+        for height in blocks[1:]:
+            fn.when((odd & height).compare("ne", 0), partial(do, height, row))
+            row = row + (odd & height)
+
+    if order == "columns":
+        fn.loop(0, depth, 1, [a], line)
+    else:
+        each_block(turn)
