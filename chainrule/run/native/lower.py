@@ -377,7 +377,7 @@ class Lowering:
     def _concatenate(self, node: Node) -> None:
         for position, child in enumerate(node.inputs):
             part, place = self.view(child), self.slot(node, position)
-            if part != place:
+            if not part.is_at(place):
                 self.copy(part, place)
 
     def _pad(self, node: Node) -> None:

@@ -215,10 +215,19 @@ def _together(one: Task, other: Entry) -> Task | None:
         ("tandem", None), [], [], count,
         list(dict.fromkeys([*one.reads, *other.reads])),
         list(dict.fromkeys([*one.writes, *other.writes])),
-        nodes=(*one.nodes, *other.nodes), parts=[*first, *second],
+        nodes=(*one.nodes, *other.nodes), parts=_with(first, second),
     )  # fmt: skip
     made.slices = Slices(count, extents, same_tiles(made))
     return made
+
+
+def _with(parts: list[Part], other: list[Part]) -> list[Part]:
+    """The parts and the other; sums down columns come while the cache has what they add up."""
+    place = len(parts)
+    if other[0].task.spec[0] == "columns":
+        while place and not _contested(parts[place - 1].task, other[0].task):
+            place -= 1
+    return [*parts[:place], *other, *parts[place:]]
 
 
 def _slices(common: int, nbytes: int) -> int:

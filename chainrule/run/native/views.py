@@ -61,6 +61,12 @@ class View:
             for n, stride, want in zip(self.shape, self.strides, expected, strict=True)
         )
 
+    def is_at(self, other: View) -> bool:
+        """Whether the entries are where the other's are, each in its place."""
+        axes = zip(self.shape, self.strides, other.strides, strict=True)
+        start = self.buffer is other.buffer and self.offset == other.offset
+        return start and all(n == 1 or a == b for n, a, b in axes)
+
     def permute(self, dims: Sequence[int]) -> View:
         shape, strides = zip(*((self.shape[d], self.strides[d]) for d in dims), strict=True)
         return replace(self, shape=shape, strides=strides)
