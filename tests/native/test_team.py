@@ -117,23 +117,27 @@ def test_helpers_that_do_not_help_rest() -> None:
     for _ in range(2):
         assert not pace.wants_helpers(now)
         pace.took_alone(0.5)
-    together(0.6)  # a single slow run is nothing
-    together(0.4)
+    for _ in range(3):
+        together(0.4)
+    together(0.7)  # a slow run is nothing: the others saved more
+    for _ in range(2):
+        together(0.6)
+    assert pace.until == 0
     together(0.6)
-    together(0.6)
-    assert (pace.rest, pace.until) == (0.1, now + 0.1)
+    assert pace.until == now + 0.1
     assert not pace.wants_helpers(now + 0.05)
-    pace.took_alone(0.7)  # the shortest run counts
+    pace.took_alone(0.7)  # others were shorter
     for rest in (0.2, 0.4, 0.8, 1.6, 3.2, 3.2):
-        now += pace.rest
+        now = pace.until
         together(0.6)  # they wake up
         together(0.6)
         together(0.6)
-        assert pace.rest == rest
-    now += pace.rest
+        assert pace.until == now + rest
+    now = pace.until
     for _ in range(50):
         together(0.4)
-    assert pace.rest == 0
+    together(2.0)
+    assert pace.until == now + 0.01  # they were good for long: not for long
 
 
 def test_resting_helpers_change_no_bit() -> None:

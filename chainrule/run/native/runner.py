@@ -6,7 +6,9 @@ thread does which tile is chance; what a tile computes is not (decision 11).
 
 All memory that threads share is words of 64 bits, laid out below. A run has a generation; a ticket
 is the generation and the next tile in one word, so that a helper that comes late from an earlier
-run can claim nothing.
+run can claim nothing. The tiles of a task fall into a few parts, each with a ticket. A thread
+begins with the part that is its own in every task: much of what it reads there it has written
+itself, and need not fetch from another core's cache. Then it helps with the other parts.
 
 Tasks that write state are guarded. The first thread that reaches one decides for the whole run
 whether state is written: not if an index was out of range or the run was interrupted. The planner
@@ -16,7 +18,8 @@ others, so that a run always ends with no tile in flight.
 A loop is an entry of the table without a kernel, followed by its body's entries. Each thread counts
 the laps by itself. In a lap, *cursors* move: slots of the table of addresses that point at the
 slice of this step; so every thread of a run has that table for itself. A lap begins when the one
-before is done. Tickets count on over the laps: tile k of lap p has the ticket p * tiles + k.
+before is done. Tickets count on over the laps: in lap p, tile k of a part has the ticket
+p * tiles + k.
 """
 
 from __future__ import annotations
@@ -40,8 +43,9 @@ TASK_WORDS = 8
 LAPS, CURSORS, FIRST_CURSOR = range(3)
 SLOT, BASE, OFFSET, STRIDE, MASK = range(5)
 CURSOR_WORDS = 5
-# One task's progress: a cache line of its own.
-TICKET, DONE = range(2)
+# One task's progress, a cache line of its own: a ticket for each part, and how many tiles are done.
+PARTS = 4
+TICKETS, DONE = 0, PARTS
 PROGRESS_WORDS = 8
 # The team's board: each on a cache line of its own, then one word per helper.
 GENERATION, PLAN, STOP, PATIENCE, BUSY = (8 * i for i in range(5))
@@ -188,14 +192,15 @@ def _call(entry: Value, slots: Value, tile: Value, scratch: Value) -> None:
 def _together(module: Module, name: str, spec: RunnerSpec) -> None:
     """Some entries of the table, as one of several threads.
 
-    ``(head, scratch, slots, generation, first, last, lap)``; they are done when it returns.
+    ``(head, scratch, slots, generation, home, first, last, lap)``; they are done when it returns.
+    The thread begins with the part ``home`` of each task.
     """
     args = [
         ("ptr", "head"), ("ptr", "scratch"), ("ptr", "slots"), ("i64", "generation"),
-        ("i64", "first"), ("i64", "last"), ("i64", "lap"),
+        ("i64", "home"), ("i64", "first"), ("i64", "last"), ("i64", "lap"),
     ]  # fmt: skip
     fn = Function(module, f"{name}_together", args, internal=True)
-    head, scratch, slots, generation, first, last, this_lap = fn.args
+    head, scratch, slots, generation, home, first, last, this_lap = fn.args
     table, progress = head.load("ptr", TABLE), head.load("ptr", PROGRESS)
     mine = generation << 32
 
@@ -226,16 +231,25 @@ def _together(module: Module, name: str, spec: RunnerSpec) -> None:
         (verdict,) = fn.when(
             guarded, lambda: [_agree(head, generation)], lambda: [fn.value(_GO, "i64")]
         )
-        _claim(fn, state, mine + this_lap * tiles, tiles, lambda tile: fn.when(
-            verdict.compare("eq", _GO), lambda: _call(entry, slots, tile, scratch)
-        ))  # fmt: skip
+
+        def part(turn: Value) -> None:
+            """The tiles of one part; each thread begins with its own."""
+            number = (home + turn) & (PARTS - 1)
+            begin, end = ((number + i) * tiles // PARTS for i in range(2))
+            ticket, count = state.at(number + TICKETS, "i64"), end - begin
+            _claim(fn, ticket, state, mine + this_lap * count, count, lambda k: fn.when(
+                verdict.compare("eq", _GO), lambda: _call(entry, slots, begin + k, scratch)
+            ))  # fmt: skip
+
+        fn.loop(0, PARTS, 1, (), part)
         return carried
 
     def lap(t: Value, start: Value, end: Value, carried: Value) -> Value:
         entry = table.at((start - 1) * TASK_WORDS, "i64")
         fn.when(t.compare("eq", 0), lambda: needs(entry))
         number = this_lap * entry.load("ptr", ARGS).load("i64", LAPS) + t
-        fn.call(fn.name, "void", head, scratch, slots, generation, start, end, number)
+        args = head, scratch, slots, generation, home, start, end, number
+        fn.call(fn.name, "void", *args)
         return carried
 
     nothing = fn.value(0, "i64")
@@ -270,32 +284,33 @@ def _progress_of(entry: Value, table: Value, progress: Value) -> Value:
 
 
 def _work(module: Module, name: str, spec: RunnerSpec) -> None:
-    """What every thread of a run does: ``(head, scratch, generation)``."""
-    args = [("ptr", "head"), ("ptr", "scratch"), ("i64", "generation")]
+    """What every thread of a run does: ``(head, scratch, generation, home)``."""
+    args = [("ptr", "head"), ("ptr", "scratch"), ("i64", "generation"), ("i64", "home")]
     fn = Function(module, f"{name}_work", args, internal=True)
-    head, scratch, generation = fn.args
+    head, scratch, generation, home = fn.args
     shared, count = head.load("ptr", SLOTS), head.load("i64", PRIVATE)
     own = scratch.at(SCRATCH_BYTES, "i8")
     fn.loop(0, count, 1, (), lambda k: own.store(shared.load("i64", k), k))
     slots = fn.select(count.compare("eq", 0), shared, own)
     none = fn.value(0, "i64")
-    args_ = head, scratch, slots, generation, none, head.load("i64", TASKS), none
+    args_ = head, scratch, slots, generation, home, none, head.load("i64", TASKS), none
     fn.call(f"{name}_together", "void", *args_)
     fn.ret()
 
 
 def _claim(
-    fn: Function, state: Value, mine: Value, tiles: Value, work: Callable[[Value], object]
-) -> None:
-    """Take tile after tile until none is left."""
+    fn: Function, place: Value, state: Value, mine: Value, tiles: Value,
+    work: Callable[[Value], object],
+) -> None:  # fmt: skip
+    """Take tile after tile of a part until none is left; ``place``: where its ticket is."""
     look, attempt, found, out = (fn.label() for _ in range(4))
     fn.jump(look)
     fn.begin(look)
-    ticket = _read(state)
+    ticket = _read(place)
     tile = ticket - mine  # huge when the ticket is of another generation
     fn.branch(tile.compare("ult", tiles), attempt, out)
     fn.begin(attempt)
-    fn.branch(_exchange(state, ticket, ticket + 1), found, look)
+    fn.branch(_exchange(place, ticket, ticket + 1), found, look)
     fn.begin(found)
     work(tile)
     _add_one(state.at(DONE, "i64"))
@@ -327,14 +342,15 @@ def _many(module: Module, name: str, spec: RunnerSpec) -> None:
 
     def reset(index: Value) -> None:
         state = progress.at(index * PROGRESS_WORDS, "i64")
-        _write(state, generation << 32)
+        for part in range(PARTS):
+            _write(state.at(TICKETS + part, "i64"), generation << 32)
         _write(state.at(DONE, "i64"), 0)
 
     _write(head.at(VERDICT, "i64"), generation << 2)
     fn.loop(0, head.load("i64", TASKS), 1, (), reset)
     fn.do(f"store atomic ptr {head}, ptr {board.at(PLAN, 'i64')} release, align 8")
     _write(board.at(GENERATION, "i64"), generation)
-    fn.call(f"{name}_work", "void", head, scratch, generation)
+    fn.call(f"{name}_work", "void", head, scratch, generation, fn.value(0, "i64"))
     verdict = _agree(head, generation)
     restore()
     fn.ret(verdict - _GO)
@@ -343,11 +359,13 @@ def _many(module: Module, name: str, spec: RunnerSpec) -> None:
 def _help(module: Module, name: str, spec: RunnerSpec) -> None:
     """A helper: wait for runs and join them, until none came for a while or the team stops.
 
-    ``(board, scratch, number, generation) -> generation of the run seen last``.
+    ``(board, scratch, number, home, generation) -> generation of the run seen last``.
     """
-    args = [("ptr", "board"), ("ptr", "scratch"), ("i64", "number"), ("i64", "seen")]
+    args = [
+        ("ptr", "board"), ("ptr", "scratch"), ("i64", "number"), ("i64", "home"), ("i64", "seen")
+    ]  # fmt: skip
     fn = Function(module, f"{name}_help", args, "i64")
-    board, scratch, number, seen = fn.args
+    board, scratch, number, home, seen = fn.args
     restore = _flush_subnormals(fn, spec)
     busy = board.at(number + BUSY, "i64")
     memory = fn.op("ptr", "alloca i64")
@@ -376,7 +394,7 @@ def _help(module: Module, name: str, spec: RunnerSpec) -> None:
     head = fn.op("ptr", f"load atomic ptr, ptr {address} acquire, align 8")
     fn.branch(head.compare("ne", Value(fn, "ptr", "null")), work, leave)
     fn.begin(work)
-    fn.call(f"{name}_work", "void", head, scratch, generation)
+    fn.call(f"{name}_work", "void", head, scratch, generation, home)
     fn.jump(leave)
     fn.begin(leave)
     _write(busy, 0)

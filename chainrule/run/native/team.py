@@ -27,14 +27,17 @@ from chainrule.run.native.kernels.calling import THREAD_BYTES
 _PATIENCE = 20_000
 # The first runs of a plan have helpers; then some are made without, to know how long they take.
 _TRIED, _ALONE = 6, 2
-# Helpers rest when some runs in a row took longer by this factor; each time twice as long, until
-# many runs were good.
-_SLOWER, _SLOW_RUNS = 1.05, 2
+# Helpers rest when they have cost more than they saved. Counted in runs without them: what they are
+# trusted with, and the most that is counted of what they saved. What disturbs a run or two now and
+# then costs less than that.
+_TRUST, _MOST_SAVED = 0.25, 1.0
+# A run without them may count as longer than it was by this factor: the clock is not constant.
+_DRIFT = 1.01
 # After a rest helpers need some time to wake up.
 _WAKING_SECONDS = 2e-3
-_REST_SECONDS = 0.1
-_LONGEST_REST = 3.2
-_FORGET_AFTER = 50
+# Each rest is twice as long as the one before; but short once they were good for many runs.
+_REST_SECONDS, _LONGEST_REST = 0.1, 3.2
+_GOOD_RUNS, _SHORT_REST = 50, 0.01
 _MOST_THREADS = 64
 
 
@@ -42,15 +45,16 @@ class Pace:
     """Whether helpers are good for a plan.
 
     Attributes:
-        rest: seconds for which they were left out last; 0 after many good runs.
+        rest: seconds for which they will be left out next.
         until: when they may take part again.
     """
 
     def __init__(self) -> None:
-        self._alone = math.inf  # the shortest run without helpers
+        self._alone = math.inf  # what a run without helpers takes, rather less than more
         self._woken = math.inf  # when they took part first since the last rest
-        self._runs = self._slow = self._good = 0
-        self.rest = self.until = 0.0
+        self._saved = _TRUST
+        self._runs = self._together = 0  # all, and those with helpers since the last rest
+        self.rest, self.until = _REST_SECONDS, 0.0
 
     def wants_helpers(self, now: float) -> bool:
         """Whether they take part in a run that begins now."""
@@ -62,22 +66,22 @@ class Pace:
 
     def took_alone(self, seconds: float) -> None:
         """A run without them."""
-        self._alone = min(self._alone, seconds)
+        self._alone = min(_DRIFT * self._alone, seconds)
 
     def took_together(self, seconds: float, now: float) -> None:
         """A run with them, which ends now."""
-        if seconds < _SLOWER * self._alone:
-            self._slow, self._good = 0, self._good + 1
-            if self._good >= _FORGET_AFTER:
-                self.rest = 0.0
+        saved = 1 - seconds / self._alone
+        waking = saved < 0 and now - seconds < self._woken + _WAKING_SECONDS
+        if waking or self._alone == math.inf:  # nothing is known yet
             return
-        if now - seconds < self._woken + _WAKING_SECONDS:
-            return
-        self._good, self._slow = 0, self._slow + 1
-        if self._slow >= _SLOW_RUNS:
-            self._slow, self._woken = 0, math.inf
-            self.rest = min(2 * self.rest or _REST_SECONDS, _LONGEST_REST)
+        self._saved = min(self._saved + saved, _MOST_SAVED)
+        self._together += 1
+        if self._together >= _GOOD_RUNS:
+            self.rest = _SHORT_REST
+        if self._saved < 0:
             self.until = now + self.rest
+            self.rest = min(2 * self.rest, _LONGEST_REST)
+            self._saved, self._together, self._woken = _TRUST, 0, math.inf
 
 
 class _Helper(threading.Thread):
@@ -87,10 +91,10 @@ class _Helper(threading.Thread):
         sleeps: whether it has to be woken for the next run.
     """
 
-    def __init__(self, number: int, board: Array, function: Callable[..., int]) -> None:
+    def __init__(self, number: int, home: int, board: Array, function: Callable[..., int]) -> None:
         super().__init__(name=f"chainrule helper {number + 1}", daemon=True)
         self.sleeps = False
-        self._number, self._board, self._function = number, board, function
+        self._number, self._home, self._board, self._function = number, home, board, function
         self._scratch = aligned((THREAD_BYTES,), np.dtype(np.uint8))
         self._bell = threading.Semaphore(0)
 
@@ -105,7 +109,7 @@ class _Helper(threading.Thread):
         place, scratch = board.ctypes.data, self._scratch.ctypes.data
         seen = int(board[words.GENERATION])
         while not board[words.STOP]:
-            seen = self._function(place, scratch, self._number, seen)
+            seen = self._function(place, scratch, self._number, self._home, seen)
             self.sleeps = True
             if board[words.GENERATION] == seen and not board[words.STOP]:
                 self._bell.acquire()
@@ -196,7 +200,7 @@ class Team:
         kinds: dict[str, tuple[Any, ...]] = {
             "_one": (word, pointer, pointer),
             "_many": (word, pointer, pointer, pointer),
-            "_help": (word, pointer, pointer, word, word),
+            "_help": (word, pointer, pointer, word, word, word),
         }
         self._functions = {
             ending: ctypes.CFUNCTYPE(*kind)(self._library.addresses[spec, ending])
@@ -210,7 +214,9 @@ class Team:
     def _hire(self) -> None:
         """Start the helpers that are missing."""
         while len(self._helpers) < self.threads - 1:
-            helper = _Helper(len(self._helpers), self._board, self._functions["_help"])
+            number = len(self._helpers)
+            home = (number + 1) * words.PARTS // self.threads
+            helper = _Helper(number, home, self._board, self._functions["_help"])
             self._helpers.append(helper)
             helper.start()
 
