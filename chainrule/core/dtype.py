@@ -31,6 +31,8 @@ DTYPES: dict[str, DType] = {
     "uint32": uint32,
     "bool": bool_,
 }
+# ``dtype.name``, which NumPy makes anew each time.
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _KNOWN = {dtype: dtype for dtype in DTYPES.values()}
 _ALIASES = {"float": float32, "double": float64, "long": int64, "int": int32}
 # Non-float types from narrow to wide; a float type is wider than all of them.

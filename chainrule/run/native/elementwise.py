@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chainrule.core.dtype import DTYPES, DType
+from chainrule.core.dtype import DTYPES, NAMES, DType
 from chainrule.run.native import division, powers, vmath
 from chainrule.run.native.ir import Value, is_float
 
@@ -33,7 +33,7 @@ def has_kernel(op: str, dtypes: Sequence[DType]) -> bool:
     """Whether an op on operands of these types can be computed here."""
     if op == "cast":
         return True
-    kind = kind_of(dtypes[-1].name)
+    kind = kind_of(NAMES[dtypes[-1]])
     return (op, kind) in TABLE
 
 

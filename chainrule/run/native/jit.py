@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -170,8 +171,32 @@ def _linker() -> Any:
     return llvm.create_lljit_compiler(machine)
 
 
+class _Linked:
+    """Objects that were linked as one library, freed with it."""
+
+    def __init__(self, images: Mapping[str, bytes], exports: Sequence[str]) -> None:
+        import llvmlite.binding as llvm
+
+        builder = llvm.JITLibraryBuilder()
+        for name, image in images.items():
+            builder.add_object_img(image)
+            for ending in exports:
+                builder.export_symbol(name + ending)
+        # A name can't be used twice, even after its library is gone.
+        self._tracker = builder.link(_linker(), f"plan{next(_libraries)}")
+        self.addresses = {
+            name + ending: self._tracker[name + ending] for name in images for ending in exports
+        }
+
+
+# What is in memory, by the functions' names.
+_linked: weakref.WeakValueDictionary[str, _Linked] = weakref.WeakValueDictionary()
+
+
 class Library:
-    """Kernels of one plan in memory, freed with it.
+    """Kernels of one plan in memory, freed with the last plan that has one of them.
+
+    Plans of other shapes share most kernels: only those that no plan has are linked.
 
     Attributes:
         addresses: where each kernel's function is.
@@ -179,20 +204,18 @@ class Library:
 
     def __init__(self, specs: Sequence[Spec], exports: Sequence[str] = ("",)) -> None:
         """``exports`` are endings of the functions' names, for kernels that are several."""
-        import llvmlite.binding as llvm
-
-        builder = llvm.JITLibraryBuilder()
-        names = {}
-        for spec in dict.fromkeys(specs):
-            name, image = object_for(spec)
-            builder.add_object_img(image)
-            for ending in exports:
-                builder.export_symbol(name + ending)
-            names[spec] = name
-        # A name can't be used twice, even after its library is gone.
-        self._tracker = builder.link(_linker(), f"plan{next(_libraries)}")
+        objects = {spec: object_for(spec) for spec in dict.fromkeys(specs)}
+        names = {spec: name for spec, (name, _) in objects.items()}
+        parts = {name: _linked.get(name + exports[0]) for name in names.values()}
+        images = {name: image for name, image in objects.values() if parts[name] is None}
+        if images:
+            made = _Linked(images, exports)
+            _linked.update(dict.fromkeys(made.addresses, made))
+            parts |= dict.fromkeys(images, made)
+        self._parts = {*parts.values()}  # they live as long as this does
+        known = {spec: part.addresses for spec, name in names.items() if (part := parts[name])}
         self.addresses = {
-            (spec, ending): self._tracker[name + ending]
+            (spec, ending): known[spec][name + ending]
             for spec, name in names.items()
             for ending in exports
         }

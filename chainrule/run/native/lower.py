@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from chainrule.core.dtype import bool_
+from chainrule.core.dtype import NAMES, bool_
 from chainrule.core.graph import Array, Graph, Node, Shape, TensorType
 from chainrule.run.native import convolutions, elementwise
 from chainrule.run.native.attention import ATTENTION
@@ -222,7 +222,7 @@ class Lowering:
         if take_turns(source, target):
             self.tasks.append(interleaving(source, target, self.target.lanes))
             return
-        dtype = source.dtype.name
+        dtype = NAMES[source.dtype]
         program = Program(
             (Step("load", (), dtype, 0),), (Operand(dtype, NEXT), Operand(dtype, NEXT)), ((0, 1),)
         )
@@ -230,7 +230,7 @@ class Lowering:
 
     def fill(self, target: View, number: int) -> None:
         """One number everywhere."""
-        dtype = target.dtype.name
+        dtype = NAMES[target.dtype]
         program = Program(
             (Step("constant", (), dtype, number),), (Operand(dtype, NEXT),), ((0, 0),)
         )
@@ -332,7 +332,7 @@ class Lowering:
         return found
 
     def _fold_rows(self, op: str, x: View, y: View, split: int) -> None:
-        dtype = x.dtype.name
+        dtype = NAMES[x.dtype]
         program = Program(
             (Step("load", (), dtype, 0), Step(op, (0,), dtype)),
             (Operand(dtype, NEXT), Operand(dtype, SAME)),
@@ -370,7 +370,7 @@ class Lowering:
         lanes = self.target.lanes
         tiles = -(-cols // (WIDTH * lanes))
         numbers = [count, cols, *x.strides[:2], cols, tiles]
-        spec = ("columns", ColumnsSpec(op, x.dtype.name, lanes))
+        spec = ("columns", ColumnsSpec(op, NAMES[x.dtype], lanes))
         made = task(spec, [x], [y], numbers, outer * tiles)
         self.tasks.append(sliced(made, [x, y], outer, same_tiles(made)))
 
@@ -430,7 +430,7 @@ class Chain:
         return len(self._steps) - 1
 
     def _operand(self, view: View) -> int:
-        self._operands.append(Operand(view.dtype.name, NEXT))
+        self._operands.append(Operand(NAMES[view.dtype], NEXT))
         self.views.append(view)
         return len(self.views) - 1
 
@@ -440,7 +440,7 @@ class Chain:
         reduction = is_row_reduction(node)
         if not reduction and not elementwise.has_kernel(node.op.name, dtypes):
             raise NoKernelError(f"{node.op.name} of {dtypes[-1]}")
-        self._number[node] = self._step(node.op.name, args, node.dtype.name)
+        self._number[node] = self._step(node.op.name, args, NAMES[node.dtype])
 
     def _pool(self, node: Node) -> None:
         """The largest entries of windows, and which they are, as far as somebody reads them."""
@@ -457,15 +457,15 @@ class Chain:
         if base in self._members:
             return self._number[base]  # directly, or one per row copied along it
         if base.op.name == "constant" and base not in lowering._given:
-            key = (base.attrs["value"].__repr__(), base.dtype.name)
+            key = (base.attrs["value"].__repr__(), NAMES[base.dtype])
             if key not in self._number:
                 number = base.attrs["value"]
-                self._number[key] = self._step("constant", (), base.dtype.name, number)
+                self._number[key] = self._step("constant", (), NAMES[base.dtype], number)
             return self._number[key]
         view = self._stretched(lowering.view(child), child)
         if view not in self._number:
             operand = self._operand(view)
-            self._number[view] = self._step("load", (), view.dtype.name, operand)
+            self._number[view] = self._step("load", (), NAMES[view.dtype], operand)
         return self._number[view]
 
     def _stretched(self, view: View, node: Node) -> View:
