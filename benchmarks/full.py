@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import datetime
 import platform
+import re
 import subprocess
 import sys
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +26,7 @@ from typing import Any
 
 import footprint
 import import_time
+import numpy as np
 import report
 import startup
 from candidates import EAGER, FUSED, JAX, OURS
@@ -41,6 +44,7 @@ from workloads import SIZES, WORKLOADS, chainrule_training
 import chainrule as cr
 from chainrule.run.native.cores import usable_cores
 from chainrule.run.native.target import host
+from chainrule.run.native.team import team
 
 
 def machine(options: argparse.Namespace) -> dict[str, str]:
@@ -55,11 +59,32 @@ def machine(options: argparse.Namespace) -> dict[str, str]:
     return {
         "when": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _commit(),
-        "processor": f"{host().cpu} ({platform.machine()}), {cores} cores to use",
+        "processor": f"{_processor()}, {cores} cores to use",
+        "memory": f"a core reads {_reads() / 1e9:.0f} GB/s of what its own caches do not hold",
         "system": f"{platform.system()} {platform.release()}",
         "versions": f"Python {platform.python_version()}, {', '.join(versions)}",
         "rounds": "a few (--quick): these figures say little" if options.quick else "at least 9",
     }
+
+
+def _processor() -> str:
+    """The name that it gives itself, and LLVM's, which may be that of an older one."""
+    own = ""
+    if (listed := Path("/proc/cpuinfo")).exists():
+        found = re.search(r"model name\s*:\s*(.+)", listed.read_text("utf-8"))
+        own = f"{found[1]}, " if found else ""
+    return f"{own}{host().cpu} to LLVM ({platform.machine()})"
+
+
+def _reads() -> float:
+    """Bytes per second that one thread sums up, of 32 MB; the best of some tries."""
+    x = np.ones(1 << 23, np.float32)
+    total, kept = cr.compile(lambda x: x.sum()), cr.tensor(x)
+    team.set_threads(1)
+    total(kept)
+    best = min(timeit.repeat(lambda: total(kept), number=1, repeat=20))
+    team.set_threads(usable_cores())
+    return x.nbytes / best
 
 
 def _commit() -> str:
