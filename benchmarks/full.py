@@ -124,13 +124,15 @@ def run(options: argparse.Namespace, results: Results) -> None:
 
     for name in options.names:
         measure(f"training {name}", training_rows, name, settings)
-    measure("training W1 at batch 16", sized_rows, "batch:16", [OURS, EAGER], settings)
+    if not options.scaling:
+        measure("training W1 at batch 16", sized_rows, "batch:16", [OURS, EAGER], settings)
     for name in options.names:
         measure(f"inference {name}", inference_rows, name, settings)
     if options.scaling:
         shorter = replace(settings, seconds=settings.seconds / 4)
         for kind in SIZES:
-            measure(f"scaling: {kind}", scaling_rows, kind, [OURS, FUSED, JAX], shorter)
+            names = [OURS, *([EAGER] if kind == "batch" else []), FUSED, JAX]
+            measure(f"scaling: {kind}", scaling_rows, kind, names, shorter)
     say("first steps in new processes")
     results.starts, notes = startup.starts(1 if options.quick else 5)
     results.notes += notes
