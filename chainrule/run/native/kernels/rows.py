@@ -8,7 +8,8 @@ max pooling: windows stand side by side in the row, which is a plane.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 from chainrule.run.native.elementwise import IN_MEMORY
@@ -36,6 +37,8 @@ WAITING_VALUES = 16
 _AHEAD, _HALF_LINE = 8192, 32
 # So many vectors are few.
 FEW_VECTORS = 8
+# Chains that a sum along a row falls into, side by side: a sum waits for the one before it.
+_SIDES = 2
 # A line more than they need, so that they do not all fall on the same lines of the cache.
 _WAITING_BYTES = WAITING_COLS * SIZES["i64"] + 64
 
@@ -260,11 +263,16 @@ class _Row:
             return
         every = Lanes(fn, spec.lanes)
 
+        def join_all(a: Sequence[Value], b: Sequence[Value]) -> list[Value]:
+            return [join(x, y) for join, x, y in zip(joins, a, b, strict=True)]
+
         def unrolled() -> list[Value]:
-            totals = nothing
+            totals = [nothing] * _SIDES
             for number in range(spec.vectors):
-                totals = columns(self.left + number * spec.lanes, every, totals, number)
-            return [join(a, b) for join, a, b in zip(joins, nothing, totals, strict=True)]
+                side = number % _SIDES if number < spec.vectors // _SIDES * _SIDES else 0
+                at = self.left + number * spec.lanes
+                totals[side] = columns(at, every, totals[side], number)
+            return join_all(nothing, reduce(join_all, totals))
 
         def looped() -> list[Value]:
             whole = self.left
@@ -272,22 +280,35 @@ class _Row:
             if not spec.short:
                 whole = self.right - (self.right - self.left) % spec.lanes
 
-                def chain(at: Value, *before: Value) -> list[Value]:
-                    end = fn.minimum(at + CHAIN * spec.lanes, whole)
-                    found = fn.loop(
-                        at, end, spec.lanes, nothing, lambda c, *t: columns(c, every, list(t))
+                step = _SIDES * spec.lanes
+
+                def side_by_side(at: Value, *before: Value) -> list[Value]:
+                    found = []
+                    for side in range(_SIDES):
+                        own = before[side * len(sums) : (side + 1) * len(sums)]
+                        found += columns(at + side * spec.lanes, every, list(own))
+                    return found
+
+                def chains(at: Value, *before: Value) -> list[Value]:
+                    end = fn.minimum(at + CHAIN * step, whole)
+                    even = end - (end - at) % step
+                    found = fn.loop(at, even, step, nothing * _SIDES, side_by_side)
+                    first, *others = (
+                        found[i : i + len(sums)] for i in range(0, len(found), len(sums))
                     )
-                    return [join(a, b) for join, a, b in zip(joins, before, found, strict=True)]
+                    first = fn.loop(
+                        even, end, spec.lanes, first, lambda c, *t: columns(c, every, list(t))
+                    )
+                    return join_all(before, reduce(join_all, others, first))
 
                 if sums:
-                    totals = fn.loop(self.left, whole, CHAIN * spec.lanes, nothing, chain)
+                    totals = fn.loop(self.left, whole, CHAIN * step, nothing, chains)
                 else:
                     fn.loop(self.left, whole, spec.lanes, (), lambda c: columns(c, every, []))
 
             def tail() -> list[Value]:
                 lanes = Lanes(fn, spec.lanes, self.right - whole)
-                found = columns(whole, lanes, nothing)
-                return [join(a, b) for join, a, b in zip(joins, totals, found, strict=True)]
+                return join_all(totals, columns(whole, lanes, nothing))
 
             return fn.when(whole.compare("slt", self.right), tail, lambda: totals)
 
