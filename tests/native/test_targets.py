@@ -184,7 +184,7 @@ def test_inner_loops_stay_in_registers(name: str, foreign: Callable[[str], Forei
 @pytest.mark.parametrize(
     ("x", "outputs", "stride"),
     [((2, 64, 8, 8), 64, 1), ((2, 32, 16, 16), 64, 2), ((2, 64, 4, 4), 64, 1),
-     ((2, 64, 12, 12), 64, 1), ((2, 32, 26, 26), 64, 1)],
+     ((2, 64, 12, 12), 64, 1), ((2, 32, 26, 26), 64, 1), ((2, 16, 32, 32), 16, 1)],
 )  # fmt: skip
 def test_blocks_of_convolutions_stay_in_registers(
     name: str, x: tuple[int, ...], outputs: int, stride: int

@@ -134,17 +134,15 @@ def _direct(
         numbers += [*view.strides[:2], *([view.strides[2]] if column == FAR else [])]
     program = program._replace(operands=tuple(operands))
 
-    def spec(strip: int, depth: int) -> ConvolutionSpec:
-        near = x.strides[3] == 1 or x.shape[3] == 1
-        return ConvolutionSpec(
-            channels, outputs, rows, columns, strip, depth, near, program,
-            target.lanes, target.panel, target.window_blocks,
-        )  # fmt: skip
-
-    chosen = spec(*cut(node, channels, rows, columns, target))
+    height, tall, low = heights(outputs, target.window_blocks[0])
+    in_lines = columns.positions % target.lanes == 0
+    chosen = ConvolutionSpec(
+        channels, outputs, rows, columns, *cut(node, channels, rows, columns, target),
+        x.strides[3] == 1 or x.shape[3] == 1, program, target.lanes,
+        target.window_panel(height) if in_lines else target.panel, target.window_blocks,
+    )  # fmt: skip
     if chosen.room > ROOM:
         raise NoKernelError(f"convolution of rows of {columns.length} entries")
-    _, tall, low = heights(outputs, chosen.blocks[0])
     packed = lowering.new(TensorType(w.shape, float32))
     pack = WeightsSpec(channels, outputs, (rows.kernel, columns.kernel), chosen.blocks[0])
     lowering.tasks.append(

@@ -41,6 +41,13 @@ class Target:
         """
         return "znver4" if self.lanes == 16 else ""
 
+    def window_panel(self, height: int) -> int:
+        """As ``panel``, for convolutions in blocks of so many rows and in rows of whole vectors.
+
+        Low blocks read more for a product; AVX-512 has the registers to make them wider.
+        """
+        return 3 if self.lanes == 16 and height <= 8 else self.panel
+
     @property
     def window_blocks(self) -> tuple[int, ...]:
         """As ``blocks``, for convolutions, which cut their channels evenly.
