@@ -27,7 +27,7 @@ from chainrule.run.native.phases import dense
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.planes import planed
 from chainrule.run.native.program import NEXT, Operand, Program, Step
-from chainrule.run.native.task import Task
+from chainrule.run.native.task import Part, Task
 
 RNG = np.random.default_rng(0)
 
@@ -176,6 +176,22 @@ def test_the_gradient_of_a_kernel_is_wide() -> None:
     (dw,) = gradients([sum(y, (0, 1, 2, 3))], nodes[1:])
     wide = [n for n in Graph(nodes, [dw]).nodes if n.op.name == "convolution" and is_wide(n)]
     assert len(wide) == 1
+
+
+@pytest.mark.parametrize(("batch", "size", "tiles"), [(4, 8, 4), (16, 8, 8), (12, 128, 12)])
+def test_large_images_have_tiles_of_their_own(batch: int, size: int, tiles: int) -> None:
+    """In the gradient of a kernel, so that a tandem's slice is no more than one of them."""
+    nodes, _ = given_by((batch, 3, size, size), (16, 3, 3, 3))
+    y = convolution(*nodes, padding=1)
+    plan = Plan(Graph(nodes, gradients([sum(y * y, (0, 1, 2, 3))], nodes[1:])))
+    found = [
+        part.task
+        for task in plan.tasks
+        if isinstance(task, Task)
+        for part in (task.parts or [Part(task, 1)])
+        if part.task.spec[0] == "wide_convolution"
+    ]
+    assert [task.tiles for task in found] == [tiles]
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])

@@ -39,8 +39,9 @@ _TILES = 4
 COPY = 1 << 16
 # Numbers of copies that stay in the first cache.
 _NEAR = 12 << 10
-# Tiles along a long sum, and numbers that their partial sums may take.
-_PARTS = 8
+# Tiles along a long sum: so many at least, and so many numbers of w in each if possible, that a
+# slice of a tandem stays in the second cache; numbers that their partial sums may take.
+_PARTS, _PART = 8, 1 << 18
 _PARTIAL = 1 << 22
 
 
@@ -249,7 +250,7 @@ def _wide(lowering: Lowering, node: Node, x: View, w: View, result: View) -> Non
         raise NoKernelError(f"convolution with windows of {columns.kernel} entries")
     wide = one.vectors * target.lanes
     size = groups * samples * one.windows * wide
-    tiles = max(1, min(channels, _PARTS, _PARTIAL // size))
+    tiles = max(1, min(channels, max(_PARTS, math.prod(w.shape) // _PART), _PARTIAL // size))
     per_tile = -(-channels // tiles)
     tiles = -(-channels // per_tile)
     parts = -(-samples // most)

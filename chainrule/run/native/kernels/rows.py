@@ -37,7 +37,8 @@ WAITING_VALUES = 16
 _AHEAD, _HALF_LINE = 8192, 32
 # So many vectors are few.
 FEW_VECTORS = 8
-# Chains that a sum along a row falls into, side by side: a sum waits for the one before it.
+# Chains that a sum along a row falls into, side by side: a sum waits for the one before it. What is
+# left over goes to the first.
 _SIDES = 2
 # A line more than they need, so that they do not all fall on the same lines of the cache.
 _WAITING_BYTES = WAITING_COLS * SIZES["i64"] + 64

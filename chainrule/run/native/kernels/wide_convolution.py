@@ -202,9 +202,11 @@ def wide_convolution(module: Module, name: str, spec: WideSpec) -> None:
 
         begun = c.compare("eq", first) & i.compare("eq", 0) & j.compare("eq", 0)
         number = (i * columns.kernel + j) // fn.value(high * wide, "i64") * sum(spec.calls)
+        # w past the tile may be no one's: a tandem has one slice of it
+        following = (c + 1) * x_channel, fn.minimum(c + 1, end - 1) * w_channel
         ahead = [
-            base.at((c + 1) * apart + number * share)
-            for base, apart, share in zip((x, w), (x_channel, w_channel), spec.shares, strict=True)
+            base.at(place + number * share)
+            for base, place, share in zip((x, w), following, spec.shares, strict=True)
         ]
 
         def blocks(part: Part, before: int) -> None:
