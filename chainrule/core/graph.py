@@ -327,10 +327,11 @@ class Variable:
 
         It is copied there first if the present array was seen by others, who keep that one.
         """
-        self._part()
-        if self._seen:
-            self._keep(copied(self._array))
-            self._seen = False
+        if self._read or self._seen:
+            self._part()
+            if self._seen:
+                self._keep(copied(self._array))
+                self._seen = False
         return self._array
 
     def _part(self) -> None:

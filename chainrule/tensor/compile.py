@@ -241,11 +241,15 @@ class Compiled:
             held = [eager.grads[variable] for variable in entry.incoming]
             eager.evaluate(held)
             arrays = [*arrays, *map(_array, held)]
-        return arrays + entry.captured
+        return arrays + entry.captured if entry.captured else arrays
 
     def _run(self, entry: Entry, arrays: list[Array]) -> Any:
-        grads = eager.grads
         inputs = self._inputs(entry, arrays)
+        if entry.is_single:
+            with eager.lock:
+                outputs = entry.run(inputs)
+            return self._made(entry.types[0], outputs[0])
+        grads = eager.grads
         versions = [variable.version for variable in entry.graph.writes] if entry.cleared else []
         try:
             with eager.lock:
@@ -255,8 +259,6 @@ class Compiled:
                 for variable in entry.cleared:
                     grads.pop(variable, None)
             raise
-        if entry.is_single:
-            return self._made(entry.types[0], outputs[0])
         made = [*map(self._made, entry.types, outputs)]  # after them come checks
         for variable in entry.cleared:
             grads.pop(variable, None)

@@ -104,6 +104,7 @@ class Plan:
             lowering.put(node, Buffer(_nbytes(node), slot))
             slot += 1
         self._first_read = slot
+        self._input_slots = range(FIRST_INPUT, slot)
         for variable, node in graph.reads.items():
             buffer = Buffer(_nbytes(node), slot, cells[variable])
             lowering.put(node, buffer)
@@ -113,9 +114,6 @@ class Plan:
         self._first_output = slot
         outputs = [Buffer(_nbytes(node), slot + i) for i, node in enumerate(graph.outputs)]
         slot += len(outputs)
-        self._data_slots = [
-            *range(FIRST_INPUT, self._first_read), *range(self._first_output, slot)
-        ]  # fmt: skip
         self._first_write = slot
         written = {
             variable: Buffer(_nbytes(node), slot + i, cells[variable])
@@ -166,6 +164,7 @@ class Plan:
         link(first)
         link(made)
         self._slots = aligned((slot,), np.dtype(np.int64))
+        self._words = memoryview(self._slots)  # the same; a word is written sooner
 
     def _fill_tables(self) -> None:
         """What the runner reads, in memory."""
@@ -303,11 +302,13 @@ class Plan:
 
     def _data(self, inputs: Sequence[Array]) -> tuple[list[Array], list[Array]]:
         """Inputs and outputs, bound for a run; they belong to the caller, and are not kept."""
+        words = self._words
         given = [np.ascontiguousarray(array) for array in inputs]
+        for slot, array in zip(self._input_slots, given, strict=True):
+            words[slot] = address(array)
         outputs = [np.empty(shape, dtype) for shape, dtype in self._output_types]
-        slots = self._slots
-        for slot, array in zip(self._data_slots, (*given, *outputs), strict=True):
-            slots[slot] = address(array)
+        for slot, array in enumerate(outputs, self._first_output):
+            words[slot] = address(array)
         return given, outputs
 
     def _go(self, commit: Callable[[], None] | None) -> int:
