@@ -13,7 +13,9 @@ import pytest
 
 from chainrule.core.graph import Graph, TensorType
 from chainrule.core.op import input
-from chainrule.core.ops.arithmetic import exp
+from chainrule.core.ops import linear
+from chainrule.core.ops.arithmetic import exp, tanh
+from chainrule.core.ops.shape import permute
 from chainrule.run.native import cache, jit
 from chainrule.run.native.plan import Plan
 
@@ -50,6 +52,22 @@ def test_a_warm_start_writes_no_text(folder: Path) -> None:
     if os.name == "posix":
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob("*")} == {0o600}
+
+
+def test_kernels_are_made_on_all_cores(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their code is the same, however many threads make it."""
+    x = input(TensorType((40, 30), X.dtype), "x")
+    y = linear.matmul(tanh(linear.matmul(x, permute(x, (1, 0)))), exp(x) * 2)
+    code = []
+    for cores in (1, 4):
+        monkeypatch.setattr(jit, "usable_cores", lambda cores=cores: cores)
+        jit.object_for.cache_clear()
+        before = jit.emitted
+        Plan(Graph([x], [y]), fused=False)
+        assert jit.emitted - before == len(list(folder.glob("*.o"))) > 2
+        code.append({path.name: path.read_bytes() for path in folder.glob("*.o")})
+        cache.clear()
+    assert code[0] == code[1]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "digest"])

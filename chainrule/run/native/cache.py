@@ -61,6 +61,14 @@ def load(key: str) -> bytes | None:
     return image
 
 
+def has(key: str) -> bool:
+    """Whether there is an object of this key; it may not verify."""
+    try:
+        return (folder() / f"{key}.o").exists()
+    except (OSError, RuntimeError):
+        return False
+
+
 def store(key: str, image: bytes) -> None:
     """Keep an object; quietly not, where the folder can't be written."""
     try:

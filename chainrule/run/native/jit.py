@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import itertools
+import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.run.native import cache
+from chainrule.run.native.cores import usable_cores
 from chainrule.run.native.ir import Module
 from chainrule.run.native.target import Target, host
 
@@ -20,6 +23,7 @@ Emitter = Callable[[Module, str, Any], None]
 
 # How often kernels were written rather than found; tests of the cache look at it.
 emitted = 0
+_counting = threading.Lock()
 
 
 @lru_cache(maxsize=1)
@@ -68,6 +72,7 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
+@lru_cache(maxsize=4096)
 def key_of(spec: Spec, target: Target) -> str:
     """The name of a kernel's function and of its entry in the cache."""
     import llvmlite.binding as llvm
@@ -91,10 +96,32 @@ def compile_object(text: str, target: Target) -> bytes:
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=1, jit=True, reloc="default"
     )
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(text, llvm.create_context())
     module.triple = target.triple
-    image: bytes = machine.emit_object(module)
-    return image
+    return _emitted(machine, module)
+
+
+def _emitted(machine: Any, module: Any) -> bytes:
+    """As ``machine.emit_object(module)``, on several threads at once.
+
+    llvmlite lets one thread in at a time, whatever it asks for. LLVM generates code on many, for
+    modules with a context of their own.
+    """
+    from llvmlite.binding import ffi
+
+    emit = getattr(ffi.lib.LLVMPY_TargetMachineEmitToMemory, "_cfn", None)
+    if emit is None:  # a version without that lock
+        image: bytes = machine.emit_object(module)
+        return image
+    with ffi.OutputString() as error:
+        memory = emit(machine, module, 1, error)
+        if not memory:
+            raise RuntimeError(str(error))
+    try:
+        start, size = ffi.lib.LLVMPY_GetBufferStart(memory), ffi.lib.LLVMPY_GetBufferSize(memory)
+        return ctypes.string_at(start, size)
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(memory)
 
 
 @lru_cache(maxsize=1)
@@ -115,11 +142,28 @@ def object_for(spec: Spec) -> tuple[str, bytes]:
     name = key_of(spec, target)
     image = cache.load(name)
     if image is None:
-        emitted += 1
+        with _counting:
+            emitted += 1
         image = compile_object(text_of(spec, name, target), target)
         check_symbols(name, image)
         cache.store(name, image)
     return name, image
+
+
+def _make_missing(specs: Sequence[Spec]) -> None:
+    """Make the kernels that are in no cache, on all cores."""
+    target = host()
+    names = {spec: key_of(spec, target) for spec in specs}
+    missing = [spec for spec in specs if names[spec] not in _linked and not cache.has(names[spec])]
+    threads = min(len(missing), usable_cores()) if len(missing) > 1 else 1
+    if threads == 1:
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    initialize()
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(object_for, missing):
+            pass  # an error is raised here
 
 
 def check_symbols(name: str, image: bytes) -> None:
@@ -204,7 +248,9 @@ class Library:
 
     def __init__(self, specs: Sequence[Spec], exports: Sequence[str] = ("",)) -> None:
         """``exports`` are endings of the functions' names, for kernels that are several."""
-        objects = {spec: object_for(spec) for spec in dict.fromkeys(specs)}
+        specs = [*dict.fromkeys(specs)]
+        _make_missing(specs)
+        objects = {spec: object_for(spec) for spec in specs}
         names = {spec: name for spec, (name, _) in objects.items()}
         parts = {name: _linked.get(name + exports[0]) for name in names.values()}
         images = {name: image for name, image in objects.values() if parts[name] is None}

@@ -164,7 +164,7 @@ class Plan:
         link(first)
         link(made)
         self._slots = aligned((slot,), np.dtype(np.int64))
-        self._words = memoryview(self._slots)  # the same; a word is written sooner
+        self._words = self._slots.data  # the same; a word is written sooner
 
     def _fill_tables(self) -> None:
         """What the runner reads, in memory."""
