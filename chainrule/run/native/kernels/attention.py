@@ -10,6 +10,9 @@ come in a fixed order, each by one thread, so that bits depend on nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from chainrule.run.native import vmath
 from chainrule.run.native.ir import Module, Value
 from chainrule.run.native.kernels.attention_parts import (
@@ -165,7 +168,11 @@ def attention_gradient(module: Module, name: str, spec: AttentionSpec) -> None:
     kernel = Kernel(module, name, spec, 9)
     fn, full = kernel.fn, spec.blocks[0]
     q, k, v, y, logs, g, dq, dk, dv = kernel.matrices(kernel.call.tile)
-    ahead = kernel.matrices(kernel.call.tile + 1)  # of the tile that comes next, if there is one
+    # Of the tile that comes next, if there is one: what forward made, and the results.
+    ahead = kernel.matrices(kernel.call.tile + 1)
+    widths = kernel.features, kernel.features, kernel.outputs
+    given = [*zip(ahead[:3], widths, strict=True), (ahead[3], kernel.outputs)]
+    made = [*zip(ahead[-3:], widths, strict=True)]
     scores, inner, weights, dscores = (kernel.room(BLOCK * _STEP) for _ in range(4))
     sums = kernel.room(TILE)
     to_keys, to_values, means = kernel.room(TILE), kernel.room(TILE), kernel.room(BLOCK)
@@ -226,11 +233,12 @@ def attention_gradient(module: Module, name: str, spec: AttentionSpec) -> None:
                 ("rows", spec.lda[0]), count, cols, keys_turned, scores, true,
                 lambda row, _: q.row(first + row), lambda *_: (none, kernel.features), wanted,
             )  # fmt: skip
+            fn.loop(first, first + count, 1, (), partial(ask, given, False))
             kernel.product(
                 ("rows", spec.lda[1]), count, cols, values_turned, inner, true,
                 lambda row, _: g.row(first + row), lambda *_: (none, kernel.outputs), wanted,
             )  # fmt: skip
-            fn.loop(first, first + count, 1, (), ask)
+            fn.loop(first, first + count, 1, (), partial(ask, made, True))
             stop = kernel.limit(first + (count - 1), key, cols)
             fn.loop(0, count, 1, (), lambda row: weigh(row, top, query, key, cols, stop))
 
@@ -253,19 +261,18 @@ def attention_gradient(module: Module, name: str, spec: AttentionSpec) -> None:
             )  # fmt: skip
 
         fn.loop(key if spec.causal else 0, kernel.queries, BLOCK, (), queries)
-        for made, results, width in (
+        for total, results, width in (
             (to_keys, dk, kernel.features),
             (to_values, dv, kernel.outputs),
         ):
             place = Matrix(results.row(key), results.step)
-            kernel.write(made, cols, place, width, lambda x, *_: x + 0.0)
+            kernel.write(total, cols, place, width, lambda x, *_: x + 0.0)
 
-    def ask(row: Value) -> None:
-        """Bring a row of the next tile's results nearer: the processor guesses too late."""
-        widths = kernel.features, kernel.features, kernel.outputs
-        for matrix, cols in zip(ahead[-3:], widths, strict=True):
+    def ask(matrices: Sequence[tuple[Matrix, Value]], is_written: bool, row: Value) -> None:
+        """Bring a row of the next tile's matrices nearer: the processor guesses too late."""
+        for matrix, cols in matrices:
             line = matrix.row(row)
-            fn.loop(0, cols, _LINE, (), lambda at, line=line: fn.prefetch(line.at(at), True))
+            fn.loop(0, cols, _LINE, (), lambda at, line=line: fn.prefetch(line.at(at), is_written))
 
     def mean(row: Value, query: Value) -> None:
         """The sum of dy y of a query: that of its weights' gradients, weighted."""
