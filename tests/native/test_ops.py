@@ -17,6 +17,7 @@ from oracle import Case, Derivation, input_nodes
 
 from chainrule.core.dtype import float32, float64, is_float
 from chainrule.core.graph import Array, Graph, Node, TensorType, Variable
+from chainrule.core.op import input
 from chainrule.core.ops import random
 from chainrule.core.ops.arithmetic import floor_divide, remainder
 from chainrule.core.rewrite import expand
@@ -213,3 +214,12 @@ def test_division_rounds_down(dtype: Any) -> None:
     else:
         np.testing.assert_array_equal(found[0], quotient)
     np.testing.assert_array_equal(found[1], rest)
+
+
+def test_a_constant_has_its_own_zero() -> None:
+    """0.0 equals -0.0, but a kernel with the one is not a kernel with the other."""
+    numbers = np.array([1.5, -2], np.float32)
+    x = input(TensorType(numbers.shape, float32))
+    for zero in (0.0, -0.0):
+        (found,) = Plan(Graph([x], [x * zero]))([numbers], [])
+        assert found.tobytes() == (numbers * np.float32(zero)).tobytes()

@@ -424,7 +424,7 @@ class Chain:
         return Program(tuple(self._steps), tuple(self._operands), tuple(self._stores))
 
     def _step(
-        self, op: str, args: tuple[int, ...], dtype: str, fact: int | float | None = None
+        self, op: str, args: tuple[int, ...], dtype: str, fact: int | float | str | None = None
     ) -> int:
         self._steps.append(Step(op, args, dtype, fact))
         return len(self._steps) - 1
@@ -457,10 +457,11 @@ class Chain:
         if base in self._members:
             return self._number[base]  # directly, or one per row copied along it
         if base.op.name == "constant" and base not in lowering._given:
-            key = (base.attrs["value"].__repr__(), NAMES[base.dtype])
+            number = base.attrs["value"]
+            key = (number.__repr__(), NAMES[base.dtype])
             if key not in self._number:
-                number = base.attrs["value"]
-                self._number[key] = self._step("constant", (), NAMES[base.dtype], number)
+                fact = "-0.0" if key[0] == "-0.0" else number
+                self._number[key] = self._step("constant", (), NAMES[base.dtype], fact)
             return self._number[key]
         view = self._stretched(lowering.view(child), child)
         if view not in self._number:

@@ -29,7 +29,8 @@ class Step(NamedTuple):
             reduction along the row, or an elementwise op.
         args: the steps it reads.
         dtype: element type of its value.
-        fact: of a load, the operand; of a constant, the number.
+        fact: of a load, the operand; of a constant, the number. ``"-0.0"`` is written out: it
+            equals 0.0, and equal steps are one kernel.
     """
 
     op: str
@@ -92,8 +93,9 @@ def register_type(dtype: str, lanes: int) -> str:
 
 def constant(fn: Function, step: Step, lanes: int) -> Value:
     """A constant step's number in every lane."""
-    assert isinstance(step.fact, int | float)
-    return fn.value(step.fact, register_type(step.dtype, lanes))
+    number = float(step.fact) if isinstance(step.fact, str) else step.fact
+    assert isinstance(number, int | float)
+    return fn.value(number, register_type(step.dtype, lanes))
 
 
 def compute(program: Program, wanted: Iterable[int], known: dict[int, Value]) -> None:
