@@ -35,9 +35,9 @@ _TRUST, _MOST_SAVED = 0.25, 1.0
 _DRIFT = 1.01
 # After a rest helpers need some time to wake up.
 _WAKING_SECONDS = 2e-3
-# Each rest is twice as long as the one before; but short once they were good for many runs.
-_REST_SECONDS, _LONGEST_REST = 0.1, 3.2
-_GOOD_RUNS, _SHORT_REST = 50, 0.01
+# Each rest is twice as long as the one before; but short if they saved more than they cost in all
+# the runs since then.
+_REST_SECONDS, _LONGEST_REST, _SHORT_REST = 0.1, 3.2, 0.01
 _MOST_THREADS = 64
 
 
@@ -52,8 +52,8 @@ class Pace:
     def __init__(self) -> None:
         self._alone = math.inf  # what a run without helpers takes, rather less than more
         self._woken = math.inf  # when they took part first since the last rest
-        self._saved = _TRUST
-        self._runs = self._together = 0  # all, and those with helpers since the last rest
+        self._runs = 0
+        self._saved, self._in_all = _TRUST, 0.0  # since the last rest: what counts, and everything
         self.rest, self.until = _REST_SECONDS, 0.0
 
     def wants_helpers(self, now: float) -> bool:
@@ -75,13 +75,13 @@ class Pace:
         if waking or self._alone == math.inf:  # nothing is known yet
             return
         self._saved = min(self._saved + saved, _MOST_SAVED)
-        self._together += 1
-        if self._together >= _GOOD_RUNS:
-            self.rest = _SHORT_REST
+        self._in_all += saved
         if self._saved < 0:
+            if self._in_all > 0:
+                self.rest = _SHORT_REST
             self.until = now + self.rest
             self.rest = min(2 * self.rest, _LONGEST_REST)
-            self._saved, self._together, self._woken = _TRUST, 0, math.inf
+            self._saved, self._in_all, self._woken = _TRUST, 0.0, math.inf
 
 
 class _Helper(threading.Thread):
