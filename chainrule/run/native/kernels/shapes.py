@@ -67,26 +67,9 @@ class ConvolutionSpec(NamedTuple):
     @property
     def slab(self) -> Slab:
         pixels = self.pixels
-        margin = self.lanes if self._is_aligned else 0
+        margin = self.columns.margin(self.lanes) if pixels == "lines" and self.near else 0
         return Slab(
             self.rows, self.columns, self.strip, pixels == "flat", pixels == "halves", margin
-        )
-
-    @property
-    def _is_aligned(self) -> bool:
-        """Whether a vector of padding stands before rows: then they begin where lines do.
-
-        So fewer vectors cross lines. Short rows would become much longer.
-        """
-        axis, lanes = self.columns, self.lanes
-        behind = axis.positions + axis.reach - axis.low - axis.length
-        return (
-            axis.stride == axis.spread == 1
-            and self.near
-            and axis.length >= 2 * lanes
-            and axis.length % lanes == axis.positions % lanes == 0
-            and min(axis.low, behind) >= 0
-            and 0 < max(axis.low, behind) <= lanes
         )
 
     @property

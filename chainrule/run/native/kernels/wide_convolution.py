@@ -78,12 +78,24 @@ class WideSpec(NamedTuple):
         return -(-high // pieces), wide
 
     @property
+    def margin(self) -> int:
+        """As :meth:`Axis.margin`, of the columns."""
+        whole = self.piece[1] == self.columns.kernel
+        return self.columns.margin(self.lanes) if whole and self.near else 0
+
+    @property
+    def before(self) -> int:
+        """Entries of padding before a row of the copy."""
+        return self.margin or self.columns.low
+
+    @property
     def plane(self) -> tuple[int, int]:
         """Rows and columns of the copy of a plane."""
         (high, wide), rows, columns = self.piece, self.rows, self.columns
+        across = (wide - 1) * columns.dilation + (columns.positions - 1) * columns.stride + 1
         return (
             (high - 1) * rows.dilation + (rows.positions - 1) * rows.stride + 1,
-            (wide - 1) * columns.dilation + (columns.positions - 1) * columns.stride + 1,
+            self.margin + columns.length if self.margin else across,
         )
 
     @property
@@ -136,7 +148,7 @@ class WideSpec(NamedTuple):
     @property
     def room(self) -> int:
         """Numbers of the thread's memory."""
-        return self.turned + self.samples * self.size
+        return self.turned + self.samples * self.size + self.margin
 
 
 def _parts(total: int, most: int) -> list[tuple[int, int]]:
@@ -188,7 +200,7 @@ def wide_convolution(module: Module, name: str, spec: WideSpec) -> None:
         entry = w.at(c * w_channel + i * columns.kernel + j)
         fn.call("turn", "void", entry, w_output, down * across, turned_w)
         top = i * rows.dilation - rows.low
-        left = j * columns.dilation - columns.low if wide < columns.kernel else -columns.low
+        left = j * columns.dilation - columns.low if wide < columns.kernel else -spec.before
 
         def fill(b: Value) -> None:
             base = x.at(b * x_sample + c * x_channel)
@@ -199,6 +211,9 @@ def wide_convolution(module: Module, name: str, spec: WideSpec) -> None:
                 plane.row(target.at(r * plane_columns), top + r, plane_columns, (1, left), 0.0)
 
             fn.loop(0, plane_rows, 1, (), line)
+            if spec.margin:
+                behind_last = fn.value(0.0, vector(spec.margin, "float"))
+                target.store(behind_last, spec.size)
 
         begun = c.compare("eq", first) & i.compare("eq", 0) & j.compare("eq", 0)
         number = (i * columns.kernel + j) // fn.value(high * wide, "i64") * sum(spec.calls)
@@ -265,6 +280,7 @@ def _block(module: Module, name: str, spec: WideSpec, part: Part, samples: int) 
         for q in range(part.windows):
             i, j = divmod(part.window + q, spec.columns.positions)
             at = b * spec.size + i * spec.rows.stride * columns + j * spec.columns.stride
+            at += spec.before - spec.columns.low
             places.append((at, (b * spec.windows + q) * width))
     rows = len(places)
     registers = 32 if spec.blocks[0] * spec.panel > 16 else 16

@@ -49,6 +49,21 @@ class Axis(NamedTuple):
         behind = self.positions + self.reach - self.low - self.span
         return max(0, min(self.low, behind)) if self.stride == 1 else 0
 
+    def margin(self, lanes: int) -> int:
+        """A vector of padding before each row of a copy, so that they begin where lines do; or 0.
+
+        So fewer vectors cross lines. Short rows would become much longer.
+        """
+        behind = self.positions + self.reach - self.low - self.length
+        may = (
+            self.stride == self.spread == 1
+            and self.length >= 2 * lanes
+            and self.length % lanes == 0
+            and min(self.low, behind) >= 0
+            and 0 < max(self.low, behind) <= lanes
+        )
+        return lanes if may else 0
+
     @property
     def span(self) -> int:
         """The input's length when it is spread out."""
