@@ -23,7 +23,7 @@ from chainrule.core.subgraph import Subgraph, placeholder
 from chainrule.errors import IndexRangeError
 from chainrule.run import interpreter
 from chainrule.run.native.plan import Plan
-from chainrule.run.native.task import Loop
+from chainrule.run.native.task import Loop, Task
 from chainrule.run.native.team import team
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -103,6 +103,16 @@ def test_bits_do_not_depend_on_the_order_of_tiles(name: str) -> None:
             losses += [made.step(*batch)]
         losses[-1] = float(losses[-1])
     assert bits(made, losses) == expected
+
+
+def test_threads_share_the_cells_of_a_step() -> None:
+    """They are few, but with a long chain of ops for each."""
+    cr.set_executor("native")
+    made = training("w5")
+    made.run(texts(1))
+    (forward, *_) = (each for each in made.plan().tasks if isinstance(each, Loop))
+    cells = [each for each in forward.tasks if isinstance(each, Task) and each.spec[0] == "rows"]
+    assert [each.tiles for each in cells] == [4]
 
 
 @pytest.mark.parametrize("name", MODELS)

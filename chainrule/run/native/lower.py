@@ -38,8 +38,8 @@ from chainrule.run.native.winners import SPREAD
 
 # Axes before those of a plane.
 PLANE = 2
-# Entries of a tile of an elementwise chain.
-TILE = 8192
+# Entries of a tile of an elementwise chain. Few tiles are cut smaller, by their steps.
+TILE, _FEW_TILES, _STEPS = 8192, 4, 8
 # So many entries are hardly in the cache.
 _MANY = 1 << 16
 
@@ -280,7 +280,8 @@ class Lowering:
         spec = RowsSpec(
             program._replace(operands=operands), lanes, axes, short, whole if few else 0, many
         )
-        tile_rows, tile_cols = max(1, TILE // max(width, 1)), width
+        cuts = len(program.steps) // _STEPS if count * width < _FEW_TILES * TILE else 0
+        tile_rows, tile_cols = max(1, TILE // (1 + cuts) // max(width, 1)), width
         if not program.has_reductions and width > TILE:
             windows = [view.windows for view in views if view.windows]
             band = math.lcm(*(each.height * each.length for each in windows))
