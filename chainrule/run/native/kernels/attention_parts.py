@@ -11,7 +11,7 @@ from typing import NamedTuple
 from chainrule.run.native.ir import SIZES, Module, Value, vector
 from chainrule.run.native.kernels.calling import SCRATCH_BYTES, Call, dot, unraveled
 from chainrule.run.native.kernels.gemm import block
-from chainrule.run.native.kernels.packing import pack_columns, pack_rows
+from chainrule.run.native.kernels.packing import in_blocks, pack_columns, pack_rows
 from chainrule.run.native.program import NEXT, SAME, Lanes
 
 # Queries and keys in a block, and the widest query, key or value.
@@ -184,18 +184,7 @@ class Kernel:
                 fn.when(wanted(row, height, column), run)
 
         def panel(column: Value) -> None:
-            full = spec.blocks[0]
-            whole = rows - rows % full
-            fn.loop(0, whole, full, (), lambda row: one(full, row, column))
-            row, rest = whole, rows - whole
-            for height in spec.blocks[1:]:
-                here = row
-
-                def some(height: int = height, here: Value = here) -> None:
-                    one(height, here, column)
-
-                fn.when((rest & height).compare("ne", 0), some)
-                row = row + (rest & height)
+            in_blocks(fn, spec.blocks, rows)(lambda height, row: one(height, row, column))
 
         fn.loop(0, cols, self.width, (), panel)
 

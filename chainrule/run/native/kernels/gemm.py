@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple, Protocol
 
 from chainrule.run.native.ir import Body, Function, Module, Value, vector
 from chainrule.run.native.kernels.calling import CHAIN, Call, add_chain, dot, unraveled
 from chainrule.run.native.kernels.following import Following, following
-from chainrule.run.native.kernels.packing import pack, pack_blocks, turned
+from chainrule.run.native.kernels.packing import in_blocks, pack, pack_blocks, turned
 from chainrule.run.native.program import Program
 
 UNROLL = 4
@@ -160,7 +159,7 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
 
             def one(height: int, row: Value, target: Value) -> None:
                 block = rows_of_a(height, row)
-                streams = coming(row, left) if spec.a == "gathered" else []
+                streams = coming(row, left)
                 fn.call(
                     f"block{height}", "void", depth, block, panel, apart, target, first, *streams
                 )
@@ -185,16 +184,11 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
 
             def through_memory(row: Value, count: Value) -> None:
                 target = kept.at(row * step * width)
-                odd = count % full
-                here = count - odd
 
                 def some(height: int, place: Value) -> None:
                     one(height, row + place, target.at(place * width))
 
-                fn.loop(0, here, full, (), partial(some, full))
-                for height in spec.blocks[1:]:
-                    fn.when((odd & height).compare("ne", 0), partial(some, height, here))
-                    here = here + (odd & height)
+                in_blocks(fn, spec.blocks, count)(some)
                 fn.when(is_last, lambda: write(row, count, target))
 
             def strip(row: Value) -> None:

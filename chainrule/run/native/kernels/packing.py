@@ -152,14 +152,32 @@ def pack_a(module: Module, name: str, spec: PackSpec) -> None:
     fn.ret()
 
 
+def in_blocks(
+    fn: Function, blocks: Sequence[int], rows: Value
+) -> Callable[[Callable[[int, Value], None]], None]:
+    """How to do something to rows: ``(height, row)`` for whole blocks, then for one of each smaller
+    height that is left.
+    """
+    full = blocks[0]
+    odd = rows % full
+    whole = rows - odd
+
+    def each(do: Callable[[int, Value], None]) -> None:
+        row = whole
+        fn.loop(0, row, full, (), partial(do, full))
+        for height in blocks[1:]:
+            fn.when((odd & height).compare("ne", 0), partial(do, height, row))
+            row = row + (odd & height)
+
+    return each
+
+
 def pack_blocks(
     fn: Function, order: str, blocks: Sequence[int], a: Value, lda: Value | int, packed: Value,
     rows: Value, depth: Value,
 ) -> None:  # fmt: skip
     """Some rows of A in blocks of rows, each k by its height."""
-    full = blocks[0]
-    odd = rows % full
-    whole = rows - odd
+    each_block = in_blocks(fn, blocks, rows)
 
     def turn(height: int, row: Value) -> None:
         """A block of an A that lies along k."""
@@ -180,13 +198,6 @@ def pack_blocks(
 
         each_block(part)
         return [source.at(lda)]
-
-    def each_block(do: Callable[[int, Value], None]) -> None:
-        fn.loop(0, whole, full, (), partial(do, full))
-        row = whole
-        for height in blocks[1:]:
-            fn.when((odd & height).compare("ne", 0), partial(do, height, row))
-            row = row + (odd & height)
 
     if order == "columns":
         fn.loop(0, depth, 1, [a], line)
