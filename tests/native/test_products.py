@@ -17,11 +17,12 @@ from chainrule.run.native.plan import Plan
 from chainrule.run.native.task import Task
 from chainrule.run.native.team import team
 
-# Rows of x, rows of w, k: each turned for some processors, or light.
+# Rows of x, rows of w, k: each turned for some processors, or light, or one whose blocks do what
+# follows the one above amid their products.
 SHAPES = [
     (16, 128, 784), (15, 77, 385), (64, 130, 40), (61, 150, 3), (32, 65, 768), (7, 31, 401),
     (4, 9, 17), (3, 6, 1), (64, 10, 128), (33, 5, 400),
-    (1, 2, 40), (1, 1, 5), (2, 3, 400),
+    (1, 2, 40), (1, 1, 5), (2, 3, 400), (100, 70, 200), (53, 97, 450), (41, 131, 129),
 ]  # fmt: skip
 
 
@@ -32,11 +33,12 @@ def graph(m: int, n: int, k: int, along_k: bool, along_n: bool) -> Graph:
         along_k: the weights lie as layers keep them.
         along_n: what is subtracted at last lies as the product does.
     """
-    sizes = (m, k), (n, k) if along_k else (k, n), (n,), (m, 1), (m, n) if along_n else (n, m)
-    x, w, row, column, last = (input(TensorType(each, np.dtype(np.float32))) for each in sizes)
+    sizes = (m, k), (n, k) if along_k else (k, n), (n,), (m, 1), (m, n) if along_n else (n, m), ()
+    given = [input(TensorType(each, np.dtype(np.float32))) for each in sizes]
+    x, w, row, column, last, rate = given
     product: Node = linear.matmul(x, shape.transpose(w) if along_k else w)
-    y = maximum(product + row, 0.0) * column - (last if along_n else shape.transpose(last))
-    return Graph([x, w, row, column, last], [y])
+    y = maximum(product + row, 0.0) * column - (last if along_n else shape.transpose(last)) * rate
+    return Graph(given, [y])
 
 
 def keys_of(plan: Plan) -> list[GemmSpec]:
@@ -50,25 +52,27 @@ def test_the_bits_are_the_same_in_whatever_way(name: str) -> None:
     """On one thread and on two, fused and not."""
     if not runs_here(TARGETS[name]):
         pytest.skip("another family of processors")
-    turned, light = set(), set()
+    turned, light, amid = set(), set(), set()
     with forced(TARGETS[name]):
         for m, n, k in SHAPES:
             rng = np.random.default_rng(m)
-            sizes = (m, k), (n, k), (n,), (m, 1), (m, n)
-            x, w, row, column, last = (
-                rng.standard_normal(size).astype(np.float32) for size in sizes
+            sizes = (m, k), (n, k), (n,), (m, 1), (m, n), ()
+            x, w, row, column, last, rate = (
+                np.asarray(rng.standard_normal(size), np.float32) for size in sizes
             )
             found = []
             for along_k, along_n in itertools.product((False, True), repeat=2):
                 made = graph(m, n, k, along_k, along_n)
                 arrays = [
-                    x, w if along_k else w.T.copy(), row, column, last if along_n else last.T.copy()
+                    x, w if along_k else w.T.copy(), row, column,
+                    last if along_n else last.T.copy(), rate,
                 ]  # fmt: skip
                 for fused in (True, False):
                     plan = Plan(made, fused)
                     (key,) = keys_of(plan)
                     turned |= {key.turned}
                     light |= {key.light}
+                    amid |= {key.amid}
                     assert not (key.turned and not along_k)
                     assert not (key.light and fused and not along_n)
                     for threads in (1, 2):
@@ -76,7 +80,7 @@ def test_the_bits_are_the_same_in_whatever_way(name: str) -> None:
                         found += plan(arrays, [])
             for y in found:
                 assert y.tobytes() == found[0].tobytes(), (m, n, k)
-    assert turned == light == {False, True}
+    assert turned == light == amid == {False, True}
 
 
 def test_weights_that_stay_are_packed_themselves() -> None:

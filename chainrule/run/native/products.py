@@ -11,17 +11,12 @@ from chainrule.core.dtype import float32
 from chainrule.core.graph import Node, TensorType
 from chainrule.run.native.again import CHEAP
 from chainrule.run.native.failures import NoKernelError
+from chainrule.run.native.kernels.blocks import FAR_APART
 from chainrule.run.native.kernels.calling import CHAIN
-from chainrule.run.native.kernels.gemm import (
-    BLOCKS_PER_TILE,
-    FAR_APART,
-    SOON,
-    TURNED,
-    GemmSpec,
-)
+from chainrule.run.native.kernels.gemm import BLOCKS_PER_TILE, SOON, TURNED, GemmSpec
 from chainrule.run.native.kernels.matvec import MatvecSpec
 from chainrule.run.native.kernels.packing import PACKED_PER_TILE, PackSpec, PanelsSpec
-from chainrule.run.native.program import FAR, NEXT, SAME, Operand, Program
+from chainrule.run.native.program import FAR, NEXT, ONCE, SAME, Operand, Program
 from chainrule.run.native.tandem import sliced
 from chainrule.run.native.task import Task, task
 from chainrule.run.native.views import View, merged
@@ -118,6 +113,9 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     strides: list[int] = []
     for operand, view, by_axis in zip(program.operands, views, batch_strides[2:], strict=True):
         column = {0: SAME, 1: NEXT}.get(view.strides[-1] if n > 1 else 1, FAR)
+        if column == SAME and not any(view.strides):
+            operands.append(Operand(operand.dtype, ONCE))
+            continue
         operands.append(Operand(operand.dtype, column))
         strides += [*by_axis, view.strides[-2]]
         strides += [view.strides[-1]] if column == FAR else []
@@ -132,10 +130,12 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
             tensors.insert(2, turn)
         made = task(("matvec", row), tensors, [], [n, k, *strides], -(-panels // together))
     else:
-        light = not turned and m >= strip and _is_light(program, views, k)
+        near = not turned and all(operand.column != FAR for operand in operands)
+        light = near and m >= strip and _is_light(program, views, k)
+        amid = near and m > strip and not light and not gathers
         lda = 0 if a.order == "packed" else a.step
         spec = GemmSpec(
-            a.order, lda, b.order, program, target.lanes, panel, blocks, axes, light, turned
+            a.order, lda, b.order, program, target.lanes, panel, blocks, axes, light, amid, turned
         )
         apart = [*batch_strides[0], *batch_strides[1], *strides]
         numbers = [rows, cols, k, tile_rows, abreast, b.step, *lengths[1:], *apart]
@@ -211,7 +211,6 @@ def _is_light(program: Program, views: Sequence[View], k: int) -> bool:
     """
     ops = [step.op for step in program.steps]
     is_cheap = len(ops) <= _LIGHT_STEPS and _LIGHT_OPS.issuperset(ops)
-    is_cheap &= all(operand.column != FAR for operand in program.operands)
     apart = [view.strides[-2] * view.dtype.itemsize for view in views]
     is_crowded = k < SOON and any(step and step % _PAGE == 0 for step in apart)
     return k <= _LIGHT_TERMS and is_cheap and not is_crowded

@@ -7,7 +7,7 @@ entry, and *row* when it has one per row: a sum along the row, or what was loade
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 from chainrule.run.native import elementwise
@@ -15,8 +15,8 @@ from chainrule.run.native.elementwise import ELEMENT, IN_MEMORY
 from chainrule.run.native.ir import Function, Value, element_of, vector, with_element
 from chainrule.run.native.views import Windows
 
-# Column strides, as far as a kernel is made for them.
-SAME, NEXT, FAR = 0, 1, 2
+# Column strides, as far as a kernel is made for them; ONCE is the same number for all entries.
+SAME, NEXT, FAR, ONCE = 0, 1, 2, 3
 
 REDUCTIONS = ("sum", "amax")
 
@@ -69,14 +69,23 @@ class Program(NamedTuple):
 
     def is_row(self) -> list[bool]:
         """For each step, whether it has one value per row."""
-        rows: list[bool] = []
+        return self._alike((SAME, ONCE), REDUCTIONS)
+
+    def is_once(self) -> list[bool]:
+        """For each step, whether it has one value for all entries."""
+        return self._alike((ONCE,), ())
+
+    def _alike(self, columns: Collection[int], ops: Collection[str]) -> list[bool]:
+        """The steps that are made only of constants, of loads at such columns, and of such ops."""
+        found: list[bool] = []
         for step in self.steps:
             if step.op == "load":
-                rows.append(self.operands[step.operand].column == SAME)
+                found.append(self.operands[step.operand].column in columns)
+            elif step.op in ("product", *REDUCTIONS):
+                found.append(step.op in ops)
             else:
-                alike = step.op != "product" and all(rows[arg] for arg in step.args)
-                rows.append(step.op in REDUCTIONS or alike)
-        return rows
+                found.append(all(found[arg] for arg in step.args))
+        return found
 
     @property
     def has_reductions(self) -> bool:
@@ -126,7 +135,7 @@ class Lanes:
     ) -> Value:
         """The entries of columns ``at``, ``at + 1`` ... of a row that starts at ``base``."""
         element = IN_MEMORY[dtype]
-        if column == SAME:
+        if column in (SAME, ONCE):
             loaded = self.fn.splat(base.load(element), self.lanes)
         elif column == FAR:
             assert stride is not None

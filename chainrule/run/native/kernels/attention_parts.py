@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from chainrule.run.native.ir import SIZES, Module, Value, vector
+from chainrule.run.native.kernels.blocks import block
 from chainrule.run.native.kernels.calling import SCRATCH_BYTES, Call, dot, unraveled
-from chainrule.run.native.kernels.gemm import block
 from chainrule.run.native.kernels.packing import in_blocks, pack_columns, pack_rows
 from chainrule.run.native.program import NEXT, SAME, Lanes
 

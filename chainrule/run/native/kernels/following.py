@@ -9,7 +9,7 @@ from typing import Protocol
 from chainrule.run.native.elementwise import IN_MEMORY
 from chainrule.run.native.ir import SIZES, Body, Function, Value, vector
 from chainrule.run.native.kernels.calling import Call, dot
-from chainrule.run.native.program import FAR, NEXT, Lanes, Program, compute, constant
+from chainrule.run.native.program import FAR, NEXT, ONCE, Lanes, Program, compute, constant
 
 # Bytes of a line of the cache.
 LINE = 64
@@ -44,38 +44,36 @@ class Following:
         self.fn, self.spec, self.program = fn, spec, spec.program
         self.starts, self.row_strides, self.col_strides = starts, row_strides, col_strides
         self.is_row = spec.program.is_row()
+        self.once: dict[int, Value] = {}
+        every = Lanes(fn, spec.lanes)
+        self._compute(self.once, spec.program.is_once(), starts, every, fn.value(0, "i64"))
 
     def ask(self, top: Value, left: Value, rows: Value) -> None:
         """Bring rows, a panel's width of each, of every tensor that is read or written nearer."""
-        fn, width = self.fn, self.spec.lanes * self.spec.panel
+        self.fn.loop(0, rows, 1, (), lambda row: self._ask(self.at(top + row), left))
+
+    def _ask(self, starts: Sequence[Value], left: Value) -> None:
+        """One row; where that of each operand starts."""
+        width = self.spec.lanes * self.spec.panel
         written = {operand for _, operand in self.program.stores}
-
-        def one(row: Value) -> None:
-            for i, operand in enumerate(self.program.operands):
+        for i, operand in enumerate(self.program.operands):
+            if operand.column == NEXT:
                 element = IN_MEMORY[operand.dtype]
-                if operand.column != NEXT:
-                    continue
-                place = self.starts[i].at((top + row) * self.row_strides[i] + left, element)
+                place = starts[i].at(left, element)
                 for byte in range(0, width * SIZES[element], LINE):
-                    fn.prefetch(place.at(byte, "i8"), i in written)
-
-        fn.loop(0, rows, 1, (), one)
+                    self.fn.prefetch(place.at(byte, "i8"), i in written)
 
     def write(self, top: Value, left: Value, rows: Value, cols: Value, sums: Value) -> None:
         """The chain on some rows whose sums are given, and ``cols`` columns of the panel."""
         fn, lanes = self.fn, self.spec.lanes
         width = lanes * self.spec.panel
-        every = Lanes(fn, lanes)
 
         def full_row(row: Value, *starts: Value) -> list[Value]:
-            known = self._row(starts, left, every)
-            for j in range(self.spec.panel):
-                product = sums.load(vector(lanes, "float"), row * width + j * lanes)
-                self._vector(starts, known, every, product, left + j * lanes)
+            self._write_row(starts, left, sums.at(row * width))
             return self._below(starts, 1)
 
         def ragged_row(row: Value, *starts: Value) -> list[Value]:
-            known = self._row(starts, left, every)
+            known = self._row(starts, left)
 
             def part(at: Value) -> None:
                 some = Lanes(fn, lanes, cols - at)
@@ -93,12 +91,20 @@ class Following:
         is_full = cols.compare("eq", width)
         fn.when(is_full, partial(rows_of, full_row), partial(rows_of, ragged_row))
 
+    def write_one(self, row: Value, left: Value, sums: Value, apart: int) -> None:
+        """The chain on one row of a whole panel; the memory of the one ``apart`` below is asked
+        for.
+        """
+        starts = self.at(row)
+        self._ask(self._below(starts, apart), left)
+        self._write_row(starts, left, sums.at(row * (self.spec.lanes * self.spec.panel)))
+
     def write_now(self, left: Value, totals: Sequence[Value]) -> None:
         """The chain on the first rows of a whole panel, whose sums are in registers."""
         lanes, panel = self.spec.lanes, self.spec.panel
         every, starts = Lanes(self.fn, lanes), self.starts
         for first in range(0, len(totals), panel):
-            known = self._row(starts, left, every)
+            known = self._row(starts, left)
             for j in range(panel):
                 self._vector(starts, known, every, totals[first + j], left + j * lanes)
             starts = self._below(starts, 1)
@@ -111,46 +117,52 @@ class Following:
         """Where the row of each operand starts that is so many below."""
         each = zip(starts, self.row_strides, self.program.operands, strict=True)
         return [
-            start.at(stride * rows, IN_MEMORY[operand.dtype]) for start, stride, operand in each
+            start if operand.column == ONCE else start.at(stride * rows, IN_MEMORY[operand.dtype])
+            for start, stride, operand in each
         ]
 
-    def _row(self, starts: Sequence[Value], left: Value, lanes: Lanes) -> dict[int, Value]:
-        """What a row has one value of."""
-        known: dict[int, Value] = {}
-        for index, step in enumerate(self.program.steps):
-            if not self.is_row[index]:
-                continue
-            if step.op == "constant":
-                known[index] = constant(self.fn, step, self.spec.lanes)
-            elif step.op == "load":
-                known[index] = self._load(starts, index, lanes, left)
-            else:
-                compute(self.program, [index], known)
-        return known
+    def _write_row(self, starts: Sequence[Value], left: Value, sums: Value) -> None:
+        """A row of a whole panel, whose sums are given."""
+        lanes = self.spec.lanes
+        every, known = Lanes(self.fn, lanes), self._row(starts, left)
+        for j in range(self.spec.panel):
+            product = sums.load(vector(lanes, "float"), j * lanes)
+            self._vector(starts, known, every, product, left + j * lanes)
 
-    def _load(self, starts: Sequence[Value], index: int, lanes: Lanes, at: Value) -> Value:
-        operand = self.program.steps[index].operand
-        dtype, column, _ = self.program.operands[operand]
-        return lanes.load(starts[operand], dtype, column, at, self.col_strides[operand])
+    def _row(self, starts: Sequence[Value], left: Value) -> dict[int, Value]:
+        """What a row has one value of."""
+        known = dict(self.once)
+        self._compute(known, self.is_row, starts, Lanes(self.fn, self.spec.lanes), left)
+        return known
 
     def _vector(
         self, starts: Sequence[Value], row_known: dict[int, Value], lanes: Lanes, product: Value,
         column: Value,
     ) -> None:  # fmt: skip
-        known = dict(row_known)
-        for index, step in enumerate(self.program.steps):
-            if step.op == "product":
-                known[index] = product
-            elif index in known:
-                continue
-            elif step.op == "load":
-                known[index] = self._load(starts, index, lanes, column)
-            else:
-                compute(self.program, [index], known)
+        steps = self.program.steps
+        known = row_known | {i: product for i, step in enumerate(steps) if step.op == "product"}
+        self._compute(known, [True] * len(steps), starts, lanes, column)
         for index, operand in self.program.stores:
             place = self.program.operands[operand].column
             stride = self.col_strides[operand]
             lanes.store(starts[operand], known[index], place, column, stride)
+
+    def _compute(
+        self, known: dict[int, Value], wanted: Sequence[bool], starts: Sequence[Value],
+        lanes: Lanes, column: Value,
+    ) -> None:  # fmt: skip
+        """Add the values of the wanted steps that are not known yet."""
+        for index, step in enumerate(self.program.steps):
+            if index in known or not wanted[index]:
+                continue
+            if step.op == "constant":
+                known[index] = constant(self.fn, step, self.spec.lanes)
+            elif step.op == "load":
+                i = step.operand
+                dtype, place, _ = self.program.operands[i]
+                known[index] = lanes.load(starts[i], dtype, place, column, self.col_strides[i])
+            else:
+                compute(self.program, [index], known)
 
 
 def following(call: Call, spec: Chained, bases: Sequence[Value], batch: list[Value]) -> Following:
@@ -158,6 +170,11 @@ def following(call: Call, spec: Chained, bases: Sequence[Value], batch: list[Val
     starts, row_strides = [], []
     col_strides: list[Value | None] = []
     for base, operand in zip(bases, spec.program.operands, strict=True):
+        if operand.column == ONCE:
+            starts.append(base)
+            row_strides.append(call.fn.value(0, "i64"))
+            col_strides.append(None)
+            continue
         along_batch = [call.number() for _ in range(spec.axes)]
         row_strides.append(call.number())
         col_strides.append(call.number() if operand.column == FAR else None)

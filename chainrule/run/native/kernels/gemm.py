@@ -5,8 +5,10 @@ rows pass over a panel, their sums in registers. K is cut at multiples of 384: e
 chain of fused products in the order of k, and the chains are added in order, whatever the threads
 (decision 11). All panels of a tile take one chain before the next, so that its part of A comes from
 memory once. The finished block lies in the thread's memory, still in L1, when the chain that
-follows reads it; a light one finds it in registers. The lines of memory that the chain needs were
-asked for before the block; what long chains read next is asked for while they run, line by line.
+follows reads it: row by row amid the products of the next block, which wait neither for the memory
+that the chain needs nor for its divisions; a light chain finds the block in registers. The lines of
+memory were asked for a block before. What long products read next is asked for while they run, line
+by line.
 
 Where weights lie along k and the batch is small, the transpose is computed: then it is the batch
 that is packed, the weights are read where they are, and what is finished is turned. An entry is the
@@ -16,20 +18,18 @@ same chain of products either way.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from chainrule.run.native.ir import Body, Function, Module, Value, vector
-from chainrule.run.native.kernels.calling import CHAIN, Call, add_chain, dot, unraveled
+from chainrule.run.native.ir import Function, Module, Value, vector
+from chainrule.run.native.kernels.blocks import UNROLL, block, products
+from chainrule.run.native.kernels.calling import CHAIN, Call, dot, unraveled
 from chainrule.run.native.kernels.following import Following, following
 from chainrule.run.native.kernels.packing import in_blocks, pack, pack_blocks, turned
 from chainrule.run.native.program import Program
 
-UNROLL = 4
 # Of rows at multiples of so many numbers, a cache keeps few.
 ALIASING = 1024
-# From this distance on, what lies along m is asked for early.
-FAR_APART = 256
 # With fewer products than this a block is done before memory answers.
 SOON = 64
 # Numbers in a line of memory.
@@ -52,6 +52,7 @@ class GemmSpec(NamedTuple):
         lanes, panel, blocks: the target's shape.
         axes: how many axes the batch has.
         light: K is one chain, and what follows a whole block is done on its sums in registers.
+        amid: what follows a whole block is done amid the products of the next one.
         turned: the chain sees C turned: its rows are the product's columns.
     """
 
@@ -64,6 +65,7 @@ class GemmSpec(NamedTuple):
     blocks: tuple[int, ...]
     axes: int
     light: bool = False
+    amid: bool = False
     turned: bool = False
 
 
@@ -78,6 +80,8 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
         pack(module, spec.b, spec)
     if spec.light:
         _light(module, spec)
+    if spec.amid:
+        _amid(module, spec)
     if spec.turned:
         _turn(module, spec)
     call = Call(module, name)
@@ -156,13 +160,21 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
             cols = fn.minimum(end_col - left, width)
             kept = sums.at((left - first_col) * tile_rows * step)
             panel, apart = _panel(fn, spec, b, (left, cols), (start, depth, k), ldb, room)
+            is_wide = cols.compare("eq", width)
 
-            def one(height: int, row: Value, target: Value) -> None:
-                block = rows_of_a(height, row)
+            def sums_of(row: Value) -> Value:
+                """Where the sums of a strip are; all have the same place, or every other one."""
+                once = row % (2 * full) if spec.amid else 0
+                return kept.at(fn.select(step.compare("eq", 1), row, once) * width)
+
+            def arguments(height: int, row: Value, target: Value) -> list[Value]:
+                """Those of a block of products."""
                 streams = coming(row, left)
-                fn.call(
-                    f"block{height}", "void", depth, block, panel, apart, target, first, *streams
-                )
+                return [depth, rows_of_a(height, row), panel, apart, target, first, *streams]
+
+            def operands_at(row: Value) -> list[Value]:
+                places = zip(rest.at(top + row), rest.row_strides, strict=True)
+                return list(itertools.chain(*places))
 
             def ask(row: Value, count: Value) -> None:
                 if spec.turned:
@@ -170,38 +182,62 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
                 else:
                     rest.ask(top + row, left, count)
 
-            def write(row: Value, count: Value, target: Value) -> None:
+            def write(row: Value, count: Value) -> None:
+                target = sums_of(row)
                 if spec.turned:
                     fn.call("turn", "void", target, room)
                     rest.write(left, top + row, cols, count, room)
                 else:
                     rest.write(top + row, left, count, cols, target)
 
+            def multiply(row: Value, count: Value) -> None:
+                target = sums_of(row)
+
+                def one(height: int, place: Value) -> None:
+                    there = target.at(place * width)
+                    fn.call(f"block{height}", "void", *arguments(height, row + place, there))
+
+                in_blocks(fn, spec.blocks, count)(one)
+
             def in_registers(row: Value) -> None:
-                places = itertools.chain(*zip(rest.at(top + row), rest.row_strides, strict=True))
                 block = rows_of_a(full, row)
-                fn.call("light", "void", depth, block, panel, apart, left, *places)
+                fn.call("light", "void", depth, block, panel, apart, left, *operands_at(row))
 
-            def through_memory(row: Value, count: Value) -> None:
-                target = kept.at(row * step * width)
-
-                def some(height: int, place: Value) -> None:
-                    one(height, row + place, target.at(place * width))
-
-                in_blocks(fn, spec.blocks, count)(some)
-                fn.when(is_last, lambda: write(row, count, target))
+            def amid(row: Value) -> None:
+                above = row - full
+                more = [sums_of(above), left, *operands_at(above)]
+                fn.call("amid", "void", *arguments(full, row, sums_of(row)), *more)
 
             def strip(row: Value) -> None:
-                """Some rows; what follows comes at once, its memory is asked for before."""
+                """Some rows. What follows comes at once, or for a whole block amid the next one;
+                its memory is asked for before.
+                """
                 count = fn.minimum(rows - row, strip_rows)
-                fn.when(is_last & k.compare("sge", SOON), lambda: ask(row, count))
-                if spec.light:
-                    whole = count.compare("eq", full) & cols.compare("eq", width)
-                    fn.when(whole, lambda: in_registers(row), lambda: through_memory(row, count))
+                is_whole = count.compare("eq", full) & is_wide
+
+                def through_memory() -> None:
+                    multiply(row, count)
+                    waits = is_whole & int(spec.amid)
+                    fn.when(is_last & (waits ^ 1), lambda: write(row, count))
+
+                def usual() -> None:
+                    fn.when(is_last & k.compare("sge", SOON), lambda: ask(row, count))
+                    if spec.light:
+                        fn.when(is_whole, lambda: in_registers(row), through_memory)
+                    else:
+                        through_memory()
+
+                if spec.amid:
+                    follows = is_last & is_whole & row.compare("ne", 0)
+                    fn.when(follows, lambda: amid(row), usual)
                 else:
-                    through_memory(row, count)
+                    usual()
 
             fn.loop(0, rows, strip_rows, (), strip)
+            if spec.amid:  # the last whole block has none after it
+                row = rows - rows % full - full
+                is_left = is_last & is_wide & row.compare("sge", 0)
+                fn.when(is_left, lambda: write(row, fn.value(full, "i64")))
 
         fn.loop(first_col, end_col, width, (), over)
 
@@ -261,92 +297,41 @@ def _turn(module: Module, spec: GemmSpec) -> None:
     fn.ret()
 
 
-class Rows(Protocol):
-    """What :func:`block` is told of A and of the target; see :class:`GemmSpec`."""
-
-    @property
-    def a(self) -> str: ...
-    @property
-    def lda(self) -> int: ...
-    @property
-    def lanes(self) -> int: ...
-    @property
-    def panel(self) -> int: ...
+def _operands(spec: GemmSpec) -> list[tuple[str, str]]:
+    """Arguments: for each operand where its first row starts, and its stride."""
+    numbers = range(len(spec.program.operands))
+    return [arg for i in numbers for arg in (("ptr", f"start{i}"), ("i64", f"stride{i}"))]
 
 
-def block(module: Module, name: str, height: int, spec: Rows, asked: Sequence[int] = ()) -> None:
-    """A function: a chain of products for a block of rows, added to what is there.
-
-    ``(depth, a, b, ldb, sums, first)``: b is a panel, its rows ldb apart; sums are rows as long as
-    a panel is wide. For each of ``asked``, so many lines side by side are asked for in as many
-    turns: where they are, and how many elements further the next ones. Four steps are a turn.
-    """
-    args = (
-        ("i64", "depth"), ("ptr noalias readonly", "a"), ("ptr noalias readonly", "b"),
-        ("i64", "ldb"), ("ptr noalias", "sums"), ("i1", "first"),
-        *((type, f"ask_{type}{i}") for i in range(len(asked)) for type in ("ptr", "i64")),
-    )  # fmt: skip
-    fn = Function(module, name, args, internal=True)
-    depth, a, b, ldb, sums, first, *places = fn.args
-    streams = list(zip(places[::2], places[1::2], asked, strict=True))
-    totals = products(fn, height, spec, depth, a, b, ldb, streams)
-    add_chain(sums, totals, range(0, len(totals) * spec.lanes, spec.lanes), first)
-    fn.ret()
+def _following(fn: Function, spec: GemmSpec, places: Sequence[Value]) -> Following:
+    """What follows, given those arguments."""
+    return Following(fn, spec, places[::2], places[1::2], [None] * len(spec.program.operands))
 
 
 def _light(module: Module, spec: GemmSpec) -> None:
     """``light``: a whole block of one chain, and what follows it on its sums in registers.
 
-    ``(depth, a, b, ldb, left)``, then for each operand where its first row starts, and its stride.
+    ``(depth, a, b, ldb, left)``, and the operands.
     """
     args = [("i64", "depth"), ("ptr noalias readonly", "a"), ("ptr noalias readonly", "b")]
-    args += [("i64", "ldb"), ("i64", "left")]
-    for i in range(len(spec.program.operands)):
-        args += [("ptr", f"start{i}"), ("i64", f"stride{i}")]
+    args += [("i64", "ldb"), ("i64", "left"), *_operands(spec)]
     fn = Function(module, "light", args, internal=True)
     depth, a, b, ldb, left, *places = fn.args
     totals = products(fn, spec.blocks[0], spec, depth, a, b, ldb)
-    rest = Following(fn, spec, places[::2], places[1::2], [None] * len(spec.program.operands))
-    rest.write_now(left, totals)
+    _following(fn, spec, places).write_now(left, totals)
     fn.ret()
 
 
-def products(
-    fn: Function, height: int, spec: Rows, depth: Value, a: Value, b: Value, ldb: Value,
-    streams: Sequence[tuple[Value, Value, int]] = (),
-) -> list[Value]:  # fmt: skip
-    """The sums of a block, in registers; arguments as for :func:`block`."""
-    type = vector(spec.lanes, "float")
-    packed = (1, height)
-    along_m, along_k = {
-        "packed": packed, "gathered": packed, "rows": (spec.lda, 1), "columns": (1, spec.lda)
-    }[spec.a]  # fmt: skip
+def _amid(module: Module, spec: GemmSpec) -> None:
+    """``amid``: a whole block, and row by row what follows the one above.
 
-    def deeper(totals: list[Value], a: Value, b: Value, step: int) -> list[Value]:
-        right = [b.at(ldb * step).load(type, spec.lanes * j) for j in range(spec.panel)]
-        made = []
-        if spec.a == "columns" and spec.lda >= FAR_APART and height >= 6:
-            fn.prefetch(a.at(2 * height - 1 + step * along_k))  # for the rows that come next
-        for i in range(height):
-            left = fn.splat(a.load("float", i * along_m + step * along_k), spec.lanes)
-            made += [fn.fma(left, right[j], totals[i * spec.panel + j]) for j in range(spec.panel)]
-        return made
+    ``(..., above, left)``, and the operands: its sums, its first column, its first row.
+    """
+    height = spec.blocks[0]
 
-    def steps(count: int) -> Body:
-        def body(at: Value, *carried: Value) -> list[Value]:
-            *totals, a, b = carried
-            if count == UNROLL:
-                for place, apart, lines in streams:
-                    turn = at // UNROLL
-                    fn.prefetch(place.at(turn // lines * apart + turn % lines * _LINE))
-            for step in range(count):
-                totals = deeper(totals, a, b, step)
-            return [*totals, a.at(count * along_k), b.at(ldb * count)]
+    def work(fn: Function, above: Value, left: Value, *places: Value) -> Callable[[Value], None]:
+        rest = _following(fn, spec, places)
+        return lambda row: rest.write_one(row, left, above, height)
 
-        return body
-
-    zero = fn.value(0.0, type)
-    even = depth & -UNROLL
-    found = fn.loop(0, even, UNROLL, [zero] * (height * spec.panel) + [a, b], steps(UNROLL))
-    found = fn.loop(even, depth, 1, found, steps(1))
-    return found[:-2]
+    more = [("ptr noalias readonly", "above"), ("i64", "left"), *_operands(spec)]
+    block(module, "amid", height, spec, _asked(spec), more, work)

@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from chainrule.run.native.ir import Body, Function, Module, Value, vector
+from chainrule.run.native.kernels.blocks import UNROLL
 from chainrule.run.native.kernels.calling import CHAIN, Call, add_chain
 from chainrule.run.native.kernels.following import following
-from chainrule.run.native.kernels.gemm import UNROLL
 from chainrule.run.native.program import Program
 
 
