@@ -25,7 +25,7 @@ from chainrule.run.native.ir import Function, Module, Value, vector
 from chainrule.run.native.kernels.blocks import UNROLL, block, products
 from chainrule.run.native.kernels.calling import CHAIN, Call, dot, unraveled
 from chainrule.run.native.kernels.following import Following, following
-from chainrule.run.native.kernels.packing import in_blocks, pack, pack_blocks, turned
+from chainrule.run.native.kernels.packing import in_blocks, pack, turned
 from chainrule.run.native.program import Program
 
 # Of rows at multiples of so many numbers, a cache keeps few.
@@ -45,7 +45,7 @@ class GemmSpec(NamedTuple):
 
     Attributes:
         a: how A lies: ``"rows"`` (along k), ``"columns"`` (along m), ``"packed"`` (by pack_a), or
-            ``"gathered"``: along m, and each tile packs what it reads.
+            ``"gathered"``: along m, and the blocks of a tile's first panel pack what they read.
         lda: elements from one row, or column, of A to the next; 0 if packed.
         b: how B lies: ``"rows"`` (along n), ``"columns"`` (along k) or ``"packed"`` (in panels).
         program: what follows; its step named ``"product"`` is the entry of A B.
@@ -76,6 +76,9 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
     """
     for height in spec.blocks:
         block(module, f"block{height}", height, spec, _asked(spec))
+        if spec.a == "gathered":
+            along_m = spec._replace(a="columns")
+            block(module, f"gather{height}", height, along_m, _asked(spec), gathers=True)
     if spec.b != "packed":
         pack(module, spec.b, spec)
     if spec.light:
@@ -121,9 +124,6 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
         depth = fn.minimum(k - start, CHAIN)
         first = start.compare("eq", 0)
         is_last = (start + CHAIN).compare("sge", last)
-        if spec.a == "gathered":
-            source = a.at(start * spec.lda + top)
-            pack_blocks(fn, "columns", spec.blocks, source, spec.lda, gathered, rows, depth)
 
         def rows_of_a(height: int, row: Value) -> Value:
             if spec.a == "gathered":
@@ -194,8 +194,21 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
                 target = sums_of(row)
 
                 def one(height: int, place: Value) -> None:
-                    there = target.at(place * width)
-                    fn.call(f"block{height}", "void", *arguments(height, row + place, there))
+                    args = arguments(height, row + place, target.at(place * width))
+
+                    def usual() -> None:
+                        fn.call(f"block{height}", "void", *args)
+
+                    def gather() -> None:
+                        """Where A is, copied to where it is packed."""
+                        depth, copy, *more = args
+                        here = a.at(start * spec.lda + (top + row + place))
+                        fn.call(f"gather{height}", "void", depth, here, *more, copy)
+
+                    if spec.a == "gathered":
+                        fn.when(left.compare("eq", first_col), gather, usual)
+                    else:
+                        usual()
 
                 in_blocks(fn, spec.blocks, count)(one)
 
@@ -334,4 +347,4 @@ def _amid(module: Module, spec: GemmSpec) -> None:
         return lambda row: rest.write_one(row, left, above, height)
 
     more = [("ptr noalias readonly", "above"), ("i64", "left"), *_operands(spec)]
-    block(module, "amid", height, spec, _asked(spec), more, work)
+    block(module, "amid", height, spec, _asked(spec), more, amid=work)
