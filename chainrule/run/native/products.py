@@ -91,8 +91,12 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
         rows, cols, panel, blocks, strip = m, n, target.panel, target.blocks, target.blocks[0]
     panels = -(-cols // (target.lanes * panel))
     gathers = a.order == "columns" and k > CHAIN and panels > 1 and not turned
+    near = not turned and all(view.strides[-1] in (SAME, NEXT) or n == 1 for view in views)
+    light = near and m >= strip and _is_light(program, views, k)
+    amid = near and m > strip and not light and not gathers
+    by_rows = amid and k <= CHAIN and panels >= _FEW
     abreast = 1
-    if gathers:
+    if gathers or by_rows:
         abreast = -(-panels // max(-(-panels // _ABREAST), min(panels // _FEW, _TILES), 1))
     across = batch * -(-panels // abreast)
     tile_rows = _tile_rows(rows, strip, across)
@@ -130,13 +134,11 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
             tensors.insert(2, turn)
         made = task(("matvec", row), tensors, [], [n, k, *strides], -(-panels // together))
     else:
-        near = not turned and all(operand.column != FAR for operand in operands)
-        light = near and m >= strip and _is_light(program, views, k)
-        amid = near and m > strip and not light and not gathers
         lda = 0 if a.order == "packed" else a.step
         spec = GemmSpec(
-            a.order, lda, b.order, program, target.lanes, panel, blocks, axes, light, amid, turned
-        )
+            a.order, lda, b.order, program, target.lanes, panel, blocks, axes,
+            light, amid, by_rows, turned,
+        )  # fmt: skip
         apart = [*batch_strides[0], *batch_strides[1], *strides]
         numbers = [rows, cols, k, tile_rows, abreast, b.step, *lengths[1:], *apart]
         made = task(("gemm", spec), tensors, [], numbers, tiles)

@@ -49,7 +49,7 @@ def block(
     """
     args = (
         ("i64", "depth"), ("ptr noalias readonly", "a"), ("ptr noalias readonly", "b"),
-        ("i64", "ldb"), ("ptr noalias", "sums"), ("i1", "first"),
+        ("i64", "ldb"), ("ptr" if amid else "ptr noalias", "sums"), ("i1", "first"),
         *((type, f"ask_{type}{i}") for i in range(len(asked)) for type in ("ptr", "i64")), *more,
     )  # fmt: skip
     args += (("ptr noalias", "copy"),) if gathers else ()

@@ -91,12 +91,14 @@ class Following:
         is_full = cols.compare("eq", width)
         fn.when(is_full, partial(rows_of, full_row), partial(rows_of, ragged_row))
 
-    def write_one(self, row: Value, left: Value, sums: Value, apart: int) -> None:
-        """The chain on one row of a whole panel; the memory of the one ``apart`` below is asked
-        for.
+    def write_one(self, row: Value, left: Value, sums: Value, next_: tuple[Value, Value]) -> None:
+        """The chain on one row of a whole panel.
+
+        Args:
+            next_: the memory is asked for of so many rows further, from this column on.
         """
-        starts = self.at(row)
-        self._ask(self._below(starts, apart), left)
+        starts, (down, column) = self.at(row), next_
+        self._ask(self._below(starts, down), column)
         self._write_row(starts, left, sums.at(row * (self.spec.lanes * self.spec.panel)))
 
     def write_now(self, left: Value, totals: Sequence[Value]) -> None:

@@ -4,8 +4,9 @@ A tile is up to ``tile_rows`` rows by a few panels of columns (two vectors wide 
 rows pass over a panel, their sums in registers. K is cut at multiples of 384: each entry of C is a
 chain of fused products in the order of k, and the chains are added in order, whatever the threads
 (decision 11). All panels of a tile take one chain before the next, so that its part of A comes from
-memory once. The finished block lies in the thread's memory, still in L1, when the chain that
-follows reads it: row by row amid the products of the next block, which wait neither for the memory
+memory once; where K is one chain, all panels take a few rows before the next, so that what follows
+goes along memory. The finished block lies in the thread's memory, still in L1, when the elementwise
+chain reads it: row by row amid the products of the next block, which wait neither for the memory
 that the chain needs nor for its divisions; a light chain finds the block in registers. The lines of
 memory were asked for a block before. What long products read next is asked for while they run, line
 by line.
@@ -53,6 +54,7 @@ class GemmSpec(NamedTuple):
         axes: how many axes the batch has.
         light: K is one chain, and what follows a whole block is done on its sums in registers.
         amid: what follows a whole block is done amid the products of the next one.
+        by_rows: K is one chain, and some rows pass over all panels of a tile before the next do.
         turned: the chain sees C turned: its rows are the product's columns.
     """
 
@@ -66,6 +68,7 @@ class GemmSpec(NamedTuple):
     axes: int
     light: bool = False
     amid: bool = False
+    by_rows: bool = False
     turned: bool = False
 
 
@@ -108,9 +111,10 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
     a = a.at(dot(batch, a_strides))
     b = b.at(dot(batch, b_strides))
     room = call.scratch
-    sums = room.at(CHAIN * width)
+    sums = room.at(tile_cols * CHAIN if spec.by_rows else CHAIN * width)
     gathered = sums.at(tile_rows * tile_cols)
     full = spec.blocks[0]
+    whole_rows, wide = rows - rows % full, first_col + (end_col - first_col) // width * width
 
     if spec.turned:
         rest = following(call, spec._replace(panel=TURNED), bases, batch)
@@ -155,104 +159,117 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
                 found += stream(place, ldb, part.compare("slt", depth) & here.compare("slt", k))
             return found
 
-        def over(left: Value) -> None:
-            """All the tile's rows over one panel."""
+        def panel_at(left: Value) -> _Panel:
+            place = room.at((left - first_col) * CHAIN) if spec.by_rows else room
             cols = fn.minimum(end_col - left, width)
-            kept = sums.at((left - first_col) * tile_rows * step)
-            panel, apart = _panel(fn, spec, b, (left, cols), (start, depth, k), ldb, room)
-            is_wide = cols.compare("eq", width)
+            return _Panel(fn, spec, b, (left, cols), (start, depth, k), ldb, place)
 
-            def sums_of(row: Value) -> Value:
-                """Where the sums of a strip are; all have the same place, or every other one."""
-                once = row % (2 * full) if spec.amid else 0
-                return kept.at(fn.select(step.compare("eq", 1), row, once) * width)
+        def sums_of(row: Value, left: Value, is_whole: Value) -> Value:
+            """Where a block's sums are: all whole ones, and all others, have the same place."""
+            once = fn.select(is_whole, fn.value(0, "i64"), full * width) if spec.amid else 0
+            kept = (left - first_col) * tile_rows + row * width
+            return sums.at(fn.select(step.compare("eq", 1), kept, once))
+
+        def operands_at(row: Value) -> list[Value]:
+            return list(itertools.chain(*zip(rest.at(top + row), rest.row_strides, strict=True)))
+
+        def write(row: Value, left: Value, count: Value, cols: Value, target: Value) -> None:
+            if spec.turned:
+                fn.call("turn", "void", target, room)
+                rest.write(left, top + row, cols, count, room)
+            else:
+                rest.write(top + row, left, count, cols, target)
+
+        def visit(row: Value, left: Value) -> None:
+            """Some rows, one panel. What follows comes at once, or for a whole block amid the next
+            one; its memory is asked for before.
+            """
+            panel = panel_at(left)
+            count, cols = fn.minimum(rows - row, strip_rows), panel.cols
+            is_whole = count.compare("eq", full) & cols.compare("eq", width)
+            target = sums_of(row, left, is_whole)
 
             def arguments(height: int, row: Value, target: Value) -> list[Value]:
                 """Those of a block of products."""
                 streams = coming(row, left)
-                return [depth, rows_of_a(height, row), panel, apart, target, first, *streams]
+                return [depth, rows_of_a(height, row), *panel.place, target, first, *streams]
 
-            def operands_at(row: Value) -> list[Value]:
-                places = zip(rest.at(top + row), rest.row_strides, strict=True)
-                return list(itertools.chain(*places))
-
-            def ask(row: Value, count: Value) -> None:
+            def ask() -> None:
                 if spec.turned:
                     rest.ask(left, top + row, cols)
                 else:
                     rest.ask(top + row, left, count)
 
-            def write(row: Value, count: Value) -> None:
-                target = sums_of(row)
-                if spec.turned:
-                    fn.call("turn", "void", target, room)
-                    rest.write(left, top + row, cols, count, room)
-                else:
-                    rest.write(top + row, left, count, cols, target)
-
-            def multiply(row: Value, count: Value) -> None:
-                target = sums_of(row)
-
-                def one(height: int, place: Value) -> None:
-                    args = arguments(height, row + place, target.at(place * width))
-
-                    def usual() -> None:
-                        fn.call(f"block{height}", "void", *args)
-
-                    def gather() -> None:
-                        """Where A is, copied to where it is packed."""
-                        depth, copy, *more = args
-                        here = a.at(start * spec.lda + (top + row + place))
-                        fn.call(f"gather{height}", "void", depth, here, *more, copy)
-
-                    if spec.a == "gathered":
-                        fn.when(left.compare("eq", first_col), gather, usual)
-                    else:
-                        usual()
-
-                in_blocks(fn, spec.blocks, count)(one)
-
-            def in_registers(row: Value) -> None:
-                block = rows_of_a(full, row)
-                fn.call("light", "void", depth, block, panel, apart, left, *operands_at(row))
-
-            def amid(row: Value) -> None:
-                above = row - full
-                more = [sums_of(above), left, *operands_at(above)]
-                fn.call("amid", "void", *arguments(full, row, sums_of(row)), *more)
-
-            def strip(row: Value) -> None:
-                """Some rows. What follows comes at once, or for a whole block amid the next one;
-                its memory is asked for before.
-                """
-                count = fn.minimum(rows - row, strip_rows)
-                is_whole = count.compare("eq", full) & is_wide
-
-                def through_memory() -> None:
-                    multiply(row, count)
-                    waits = is_whole & int(spec.amid)
-                    fn.when(is_last & (waits ^ 1), lambda: write(row, count))
+            def one(height: int, place: Value) -> None:
+                args = arguments(height, row + place, target.at(place * width))
 
                 def usual() -> None:
-                    fn.when(is_last & k.compare("sge", SOON), lambda: ask(row, count))
-                    if spec.light:
-                        fn.when(is_whole, lambda: in_registers(row), through_memory)
-                    else:
-                        through_memory()
+                    fn.call(f"block{height}", "void", *args)
 
-                if spec.amid:
-                    follows = is_last & is_whole & row.compare("ne", 0)
-                    fn.when(follows, lambda: amid(row), usual)
+                def gather() -> None:
+                    """Where A is, copied to where it is packed."""
+                    depth, copy, *more = args
+                    here = a.at(start * spec.lda + (top + row + place))
+                    fn.call(f"gather{height}", "void", depth, here, *more, copy)
+
+                if spec.a == "gathered":
+                    fn.when(left.compare("eq", first_col), gather, usual)
                 else:
                     usual()
 
-            fn.loop(0, rows, strip_rows, (), strip)
-            if spec.amid:  # the last whole block has none after it
-                row = rows - rows % full - full
-                is_left = is_last & is_wide & row.compare("sge", 0)
-                fn.when(is_left, lambda: write(row, fn.value(full, "i64")))
+            def through_memory() -> None:
+                in_blocks(fn, spec.blocks, count)(one)
+                waits = is_whole & int(spec.amid)
+                now = is_last & (waits ^ 1)
+                fn.when(now, lambda: write(row, left, count, cols, target))
+
+            def in_registers() -> None:
+                block = rows_of_a(full, row)
+                fn.call("light", "void", depth, block, *panel.place, left, *operands_at(row))
+
+            def usual() -> None:
+                fn.when(is_last & k.compare("sge", SOON), ask)
+                if spec.light:
+                    fn.when(is_whole, in_registers, through_memory)
+                else:
+                    through_memory()
+
+            def amid() -> None:
+                """What follows the whole block before this one comes amid the products."""
+                if spec.by_rows:
+                    is_first = left.compare("eq", first_col)
+                    above = fn.select(is_first, row - full, row)
+                    beside = fn.select(is_first, wide - width, left - width)
+                else:
+                    is_first = row.compare("eq", 0)
+                    above = fn.select(is_first, whole_rows - full, row - full)
+                    beside = fn.select(is_first, left - width, left)
+                before = sums_of(above, beside, is_whole)
+                more = [before, beside, row - above, left, *operands_at(above)]
+                fn.call("amid", "void", *arguments(full, row, target), *more)
+
+            if spec.amid:
+                begun = (row + (left - first_col)).compare("ne", 0)
+                fn.when(is_last & is_whole & begun, amid, usual)
+            else:
+                usual()
+
+        def over(left: Value) -> None:
+            panel_at(left).copy()
+            if not spec.by_rows:
+                fn.loop(0, rows, strip_rows, (), lambda row: visit(row, left))
+
+        def along(row: Value) -> None:
+            fn.loop(first_col, end_col, width, (), lambda left: visit(row, left))
 
         fn.loop(first_col, end_col, width, (), over)
+        if spec.by_rows:
+            fn.loop(0, rows, strip_rows, (), along)
+        if spec.amid:  # the last whole block has none after it
+            row, left, true = whole_rows - full, wide - width, fn.value(1, "i1")
+            is_left = is_last & row.compare("sge", 0) & left.compare("sge", first_col)
+            size = fn.value(full, "i64"), fn.value(width, "i64")
+            fn.when(is_left, lambda: write(row, left, *size, sums_of(row, left, true)))
 
     fn.loop(0, last, CHAIN, (), chain)
     fn.ret()
@@ -265,34 +282,44 @@ def _asked(spec: GemmSpec) -> tuple[int, ...]:
     return (1, -(-spec.lanes * spec.panel // _LINE)) if spec.b == "rows" else (1,)
 
 
-def _panel(
-    fn: Function, spec: GemmSpec, b: Value, columns: tuple[Value, Value],
-    chain: tuple[Value, Value, Value], ldb: Value, room: Value,
-) -> tuple[Value, Value]:  # fmt: skip
-    """Where one chain's part of a panel of B is, and how far apart its rows are.
+class _Panel:
+    """One chain's part of a panel of B.
 
-    Args:
-        columns: the first one, and how many.
-        chain: where it starts, its length, and k.
-        room: for a copy.
+    Attributes:
+        cols: its columns.
+        place: where it is, and how far apart its rows are.
     """
-    (left, cols), (start, depth, k) = columns, chain
-    width = spec.lanes * spec.panel
-    packed = fn.value(width, "i64")
-    if spec.b == "packed":
-        return b.at(left * k + start * width), packed
-    if spec.b == "columns":
-        fn.call("pack", "void", depth, b.at(left * ldb + start), ldb, cols, room)
-        return room, packed
-    # A whole panel is read where it is, if its rows do not fall on the same cache lines.
-    here = b.at(start * ldb + left)
-    copied = cols.compare("ne", width) | (ldb % ALIASING).compare("eq", 0)
 
-    def copy() -> None:
-        fn.call("pack", "void", depth, here, ldb, cols, room)
+    def __init__(
+        self, fn: Function, spec: GemmSpec, b: Value, columns: tuple[Value, Value],
+        chain: tuple[Value, Value, Value], ldb: Value, room: Value,
+    ) -> None:  # fmt: skip
+        """Columns: the first one, and how many. Of the chain: its start, its length, and k."""
+        (left, self.cols), (start, self._depth, k) = columns, chain
+        self._fn, self._ldb, self._room = fn, ldb, room
+        width = spec.lanes * spec.panel
+        packed = fn.value(width, "i64")
+        self._copied: Value | None = None
+        if spec.b == "packed":
+            self.place = b.at(left * k + start * width), packed
+        elif spec.b == "columns":
+            self._copied, self._from = fn.value(1, "i1"), b.at(left * ldb + start)
+            self.place = room, packed
+        else:  # a whole one is read where it is, if its rows do not fall on the same cache lines
+            self._from = here = b.at(start * ldb + left)
+            aliases = (ldb % ALIASING).compare("eq", 0)
+            self._copied = copied = self.cols.compare("ne", width) | aliases
+            self.place = fn.select(copied, room, here), fn.select(copied, packed, ldb)
 
-    fn.when(copied, copy)
-    return fn.select(copied, room, here), fn.select(copied, packed, ldb)
+    def copy(self) -> None:
+        """Bring it into the thread's memory, if it is to be there."""
+        fn = self._fn
+
+        def pack() -> None:
+            fn.call("pack", "void", self._depth, self._from, self._ldb, self.cols, self._room)
+
+        if self._copied is not None:
+            fn.when(self._copied, pack)
 
 
 def _turn(module: Module, spec: GemmSpec) -> None:
@@ -336,15 +363,18 @@ def _light(module: Module, spec: GemmSpec) -> None:
 
 
 def _amid(module: Module, spec: GemmSpec) -> None:
-    """``amid``: a whole block, and row by row what follows the one above.
+    """``amid``: a whole block, and row by row what follows the one before.
 
-    ``(..., above, left)``, and the operands: its sums, its first column, its first row.
+    ``(..., sums, column, down, left)``, and the operands: of the block before, its sums, its first
+    column, and where its rows are; how many rows further the new one is, and its first column.
     """
-    height = spec.blocks[0]
 
-    def work(fn: Function, above: Value, left: Value, *places: Value) -> Callable[[Value], None]:
+    def work(
+        fn: Function, sums: Value, column: Value, down: Value, left: Value, *places: Value
+    ) -> Callable[[Value], None]:
         rest = _following(fn, spec, places)
-        return lambda row: rest.write_one(row, left, above, height)
+        return lambda row: rest.write_one(row, column, sums, (down, left))
 
-    more = [("ptr noalias readonly", "above"), ("i64", "left"), *_operands(spec)]
-    block(module, "amid", height, spec, _asked(spec), more, amid=work)
+    more = [("ptr", "before"), ("i64", "column"), ("i64", "down"), ("i64", "left")]
+    more += _operands(spec)
+    block(module, "amid", spec.blocks[0], spec, _asked(spec), more, amid=work)
