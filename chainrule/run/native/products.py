@@ -102,7 +102,7 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     tile_rows = _tile_rows(rows, strip, across)
     tiles = across * -(-rows // tile_rows)
     often = turned or lowering.stays(b.view.buffer) or -(-rows // tile_rows) >= _OFTEN
-    if often and not any(b.view.strides[:-2]):
+    if often and not gathers and not any(b.view.strides[:-2]):
         b = _in_panels(lowering, b, panel)
     is_row = batch * m == 1 and not turned and b.order == "packed" and a.order == "rows"
     if gathers:
