@@ -34,7 +34,7 @@ _TILES = 4
 _READ_OFTEN = 16
 # From so many blocks of rows on, B is packed once for all of them.
 _OFTEN = 4
-# From so many bytes on, a matrix may not stay in the cache from lap to lap of a loop.
+# From so many bytes on, a matrix may not stay in the cache, as from lap to lap of a loop.
 _OUT_OF_CACHE = 1 << 18
 # Panels in a tile of a row's product; fewer where all would be in one, and the thread waits for
 # memory anyway: two wait less.
@@ -94,7 +94,7 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     near = not turned and all(view.strides[-1] in (SAME, NEXT) or n == 1 for view in views)
     light = near and m >= strip and _is_light(program, views, k)
     amid = near and m > strip and not light and not gathers
-    by_rows = amid and k <= CHAIN and panels >= _FEW
+    by_rows = amid and k <= CHAIN and panels >= _FEW and 4 * m * n >= _OUT_OF_CACHE
     abreast = 1
     if gathers or by_rows:
         abreast = -(-panels // max(-(-panels // _ABREAST), min(panels // _FEW, _TILES), 1))
