@@ -45,11 +45,11 @@ def block(
             a packed one.
         more: further arguments.
         amid: other work, given the function and them: what it returns is done for each row's number
-            amid the products, so that neither memory nor divisions are waited for.
+            amid the products.
     """
     args = (
         ("i64", "depth"), ("ptr noalias readonly", "a"), ("ptr noalias readonly", "b"),
-        ("i64", "ldb"), ("ptr" if amid else "ptr noalias", "sums"), ("i1", "first"),
+        ("i64", "ldb"), ("ptr noalias", "sums"), ("i1", "first"),
         *((type, f"ask_{type}{i}") for i in range(len(asked)) for type in ("ptr", "i64")), *more,
     )  # fmt: skip
     args += (("ptr noalias", "copy"),) if gathers else ()

@@ -50,12 +50,13 @@ class Following:
 
     def ask(self, top: Value, left: Value, rows: Value) -> None:
         """Bring rows, a panel's width of each, of every tensor that is read or written nearer."""
-        self.fn.loop(0, rows, 1, (), lambda row: self._ask(self.at(top + row), left))
+        self.fn.loop(0, rows, 1, (), lambda row: self.ask_row(top + row, left))
 
-    def _ask(self, starts: Sequence[Value], left: Value) -> None:
-        """One row; where that of each operand starts."""
+    def ask_row(self, row: Value, left: Value) -> None:
+        """As :func:`ask`, one row."""
         width = self.spec.lanes * self.spec.panel
         written = {operand for _, operand in self.program.stores}
+        starts = self.at(row)
         for i, operand in enumerate(self.program.operands):
             if operand.column == NEXT:
                 element = IN_MEMORY[operand.dtype]
@@ -90,16 +91,6 @@ class Following:
 
         is_full = cols.compare("eq", width)
         fn.when(is_full, partial(rows_of, full_row), partial(rows_of, ragged_row))
-
-    def write_one(self, row: Value, left: Value, sums: Value, next_: tuple[Value, Value]) -> None:
-        """The chain on one row of a whole panel.
-
-        Args:
-            next_: the memory is asked for of so many rows further, from this column on.
-        """
-        starts, (down, column) = self.at(row), next_
-        self._ask(self._below(starts, down), column)
-        self._write_row(starts, left, sums.at(row * (self.spec.lanes * self.spec.panel)))
 
     def write_now(self, left: Value, totals: Sequence[Value]) -> None:
         """The chain on the first rows of a whole panel, whose sums are in registers."""

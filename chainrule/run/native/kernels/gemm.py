@@ -6,10 +6,9 @@ chain of fused products in the order of k, and the chains are added in order, wh
 (decision 11). All panels of a tile take one chain before the next, so that its part of A comes from
 memory once; where K is one chain, all panels take a few rows before the next, so that what follows
 goes along memory. The finished block lies in the thread's memory, still in L1, when the elementwise
-chain reads it: row by row amid the products of the next block, which wait neither for the memory
-that the chain needs nor for its divisions; a light chain finds the block in registers. The lines of
-memory were asked for a block before. What long products read next is asked for while they run, line
-by line.
+chain reads it; a light one finds it in registers. The lines of memory that the chain needs were
+asked for amid the block's products, row by row: many at once have to wait for each other. What long
+products read next is asked for while they run, too.
 
 Where weights lie along k and the batch is small, the transpose is computed: then it is the batch
 that is packed, the weights are read where they are, and what is finished is turned. An entry is the
@@ -53,7 +52,7 @@ class GemmSpec(NamedTuple):
         lanes, panel, blocks: the target's shape.
         axes: how many axes the batch has.
         light: K is one chain, and what follows a whole block is done on its sums in registers.
-        amid: what follows a whole block is done amid the products of the next one.
+        asks: whole blocks ask for the memory of what follows them amid their products.
         by_rows: K is one chain, and some rows pass over all panels of a tile before the next do.
         turned: the chain sees C turned: its rows are the product's columns.
     """
@@ -67,7 +66,7 @@ class GemmSpec(NamedTuple):
     blocks: tuple[int, ...]
     axes: int
     light: bool = False
-    amid: bool = False
+    asks: bool = False
     by_rows: bool = False
     turned: bool = False
 
@@ -86,8 +85,8 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
         pack(module, spec.b, spec)
     if spec.light:
         _light(module, spec)
-    if spec.amid:
-        _amid(module, spec)
+    if spec.asks:
+        _asking(module, spec)
     if spec.turned:
         _turn(module, spec)
     call = Call(module, name)
@@ -114,7 +113,6 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
     sums = room.at(tile_cols * CHAIN if spec.by_rows else CHAIN * width)
     gathered = sums.at(tile_rows * tile_cols)
     full = spec.blocks[0]
-    whole_rows, wide = rows - rows % full, first_col + (end_col - first_col) // width * width
 
     if spec.turned:
         rest = following(call, spec._replace(panel=TURNED), bases, batch)
@@ -164,30 +162,15 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
             cols = fn.minimum(end_col - left, width)
             return _Panel(fn, spec, b, (left, cols), (start, depth, k), ldb, place)
 
-        def sums_of(row: Value, left: Value, is_whole: Value) -> Value:
-            """Where a block's sums are: all whole ones, and all others, have the same place."""
-            once = fn.select(is_whole, fn.value(0, "i64"), full * width) if spec.amid else 0
-            kept = (left - first_col) * tile_rows + row * width
-            return sums.at(fn.select(step.compare("eq", 1), kept, once))
-
         def operands_at(row: Value) -> list[Value]:
             return list(itertools.chain(*zip(rest.at(top + row), rest.row_strides, strict=True)))
 
-        def write(row: Value, left: Value, count: Value, cols: Value, target: Value) -> None:
-            if spec.turned:
-                fn.call("turn", "void", target, room)
-                rest.write(left, top + row, cols, count, room)
-            else:
-                rest.write(top + row, left, count, cols, target)
-
         def visit(row: Value, left: Value) -> None:
-            """Some rows, one panel. What follows comes at once, or for a whole block amid the next
-            one; its memory is asked for before.
-            """
+            """Some rows, one panel, and what follows; its memory is asked for before."""
             panel = panel_at(left)
             count, cols = fn.minimum(rows - row, strip_rows), panel.cols
             is_whole = count.compare("eq", full) & cols.compare("eq", width)
-            target = sums_of(row, left, is_whole)
+            target = sums.at(((left - first_col) * tile_rows + row * width) * step)
 
             def arguments(height: int, row: Value, target: Value) -> list[Value]:
                 """Those of a block of products."""
@@ -199,6 +182,13 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
                     rest.ask(left, top + row, cols)
                 else:
                     rest.ask(top + row, left, count)
+
+            def write() -> None:
+                if spec.turned:
+                    fn.call("turn", "void", target, room)
+                    rest.write(left, top + row, cols, count, room)
+                else:
+                    rest.write(top + row, left, count, cols, target)
 
             def one(height: int, place: Value) -> None:
                 args = arguments(height, row + place, target.at(place * width))
@@ -219,13 +209,15 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
 
             def through_memory() -> None:
                 in_blocks(fn, spec.blocks, count)(one)
-                waits = is_whole & int(spec.amid)
-                now = is_last & (waits ^ 1)
-                fn.when(now, lambda: write(row, left, count, cols, target))
+                fn.when(is_last, write)
 
             def in_registers() -> None:
                 block = rows_of_a(full, row)
                 fn.call("light", "void", depth, block, *panel.place, left, *operands_at(row))
+
+            def asking() -> None:
+                fn.call("asking", "void", *arguments(full, row, target), left, *operands_at(row))
+                write()
 
             def usual() -> None:
                 fn.when(is_last & k.compare("sge", SOON), ask)
@@ -234,23 +226,9 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
                 else:
                     through_memory()
 
-            def amid() -> None:
-                """What follows the whole block before this one comes amid the products."""
-                if spec.by_rows:
-                    is_first = left.compare("eq", first_col)
-                    above = fn.select(is_first, row - full, row)
-                    beside = fn.select(is_first, wide - width, left - width)
-                else:
-                    is_first = row.compare("eq", 0)
-                    above = fn.select(is_first, whole_rows - full, row - full)
-                    beside = fn.select(is_first, left - width, left)
-                before = sums_of(above, beside, is_whole)
-                more = [before, beside, row - above, left, *operands_at(above)]
-                fn.call("amid", "void", *arguments(full, row, target), *more)
-
-            if spec.amid:
-                begun = (row + (left - first_col)).compare("ne", 0)
-                fn.when(is_last & is_whole & begun, amid, usual)
+            if spec.asks:
+                is_packed = left.compare("ne", first_col) | int(spec.a != "gathered")
+                fn.when(is_last & is_whole & is_packed, asking, usual)
             else:
                 usual()
 
@@ -265,11 +243,6 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
         fn.loop(first_col, end_col, width, (), over)
         if spec.by_rows:
             fn.loop(0, rows, strip_rows, (), along)
-        if spec.amid:  # the last whole block has none after it
-            row, left, true = whole_rows - full, wide - width, fn.value(1, "i1")
-            is_left = is_last & row.compare("sge", 0) & left.compare("sge", first_col)
-            size = fn.value(full, "i64"), fn.value(width, "i64")
-            fn.when(is_left, lambda: write(row, left, *size, sums_of(row, left, true)))
 
     fn.loop(0, last, CHAIN, (), chain)
     fn.ret()
@@ -362,19 +335,15 @@ def _light(module: Module, spec: GemmSpec) -> None:
     fn.ret()
 
 
-def _amid(module: Module, spec: GemmSpec) -> None:
-    """``amid``: a whole block, and row by row what follows the one before.
+def _asking(module: Module, spec: GemmSpec) -> None:
+    """``asking``: a whole block that asks, row by row, for the memory of what follows it.
 
-    ``(..., sums, column, down, left)``, and the operands: of the block before, its sums, its first
-    column, and where its rows are; how many rows further the new one is, and its first column.
+    ``(..., left)``, and the operands.
     """
 
-    def work(
-        fn: Function, sums: Value, column: Value, down: Value, left: Value, *places: Value
-    ) -> Callable[[Value], None]:
+    def work(fn: Function, left: Value, *places: Value) -> Callable[[Value], None]:
         rest = _following(fn, spec, places)
-        return lambda row: rest.write_one(row, column, sums, (down, left))
+        return lambda row: rest.ask_row(row, left)
 
-    more = [("ptr", "before"), ("i64", "column"), ("i64", "down"), ("i64", "left")]
-    more += _operands(spec)
-    block(module, "amid", spec.blocks[0], spec, _asked(spec), more, amid=work)
+    more = [("i64", "left"), *_operands(spec)]
+    block(module, "asking", spec.blocks[0], spec, _asked(spec), more, amid=work)
