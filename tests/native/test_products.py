@@ -17,13 +17,12 @@ from chainrule.run.native.plan import Plan
 from chainrule.run.native.task import Task
 from chainrule.run.native.team import team
 
-# Rows of x, rows of w, k: each turned for some processors, or light, or one whose blocks do what
-# follows the one above amid their products.
+# Rows of x, rows of w, k: each turned for some processors, or light, or by rows.
 SHAPES = [
     (16, 128, 784), (15, 77, 385), (64, 130, 40), (61, 150, 3), (32, 65, 768), (7, 31, 401),
     (4, 9, 17), (3, 6, 1), (64, 10, 128), (33, 5, 400),
     (1, 2, 40), (1, 1, 5), (2, 3, 400), (100, 70, 200), (53, 97, 450), (41, 131, 129),
-    (30, 600, 384),
+    (130, 520, 384), (64, 130, 100),
 ]  # fmt: skip
 
 
@@ -71,7 +70,7 @@ def test_the_bits_are_the_same_in_whatever_way(name: str) -> None:
                 for fused in (True, False):
                     plan = Plan(made, fused)
                     (key,) = keys_of(plan)
-                    ways |= {(key.turned, key.light, key.amid, key.by_rows)}
+                    ways |= {(key.turned, key.light, key.asks, key.by_rows)}
                     assert not (key.turned and not along_k)
                     assert not (key.light and fused and not along_n)
                     for threads in (1, 2):
@@ -81,8 +80,8 @@ def test_the_bits_are_the_same_in_whatever_way(name: str) -> None:
                 assert y.tobytes() == found[0].tobytes(), (m, n, k)
     yes, no = True, False
     assert ways == {
-        (no, no, no, no), (yes, no, no, no), (no, yes, no, no), (no, no, yes, no),
-        (no, no, yes, yes),
+        (no, no, no, no), (yes, no, no, no), (no, yes, no, no), (no, yes, yes, no),
+        (no, no, yes, no), (no, no, yes, yes),
     }  # fmt: skip
 
 

@@ -93,8 +93,8 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     gathers = a.order == "columns" and k > CHAIN and panels > 1 and not turned
     near = not turned and all(view.strides[-1] in (SAME, NEXT) or n == 1 for view in views)
     light = near and m >= strip and _is_light(program, views, k)
-    asks = near and m >= strip and not light and k >= SOON
-    by_rows = asks and k <= CHAIN and panels >= _FEW and 4 * m * n >= _OUT_OF_CACHE
+    asks = near and m >= strip and k >= SOON
+    by_rows = asks and not light and k <= CHAIN and panels >= _FEW and 4 * m * n >= _OUT_OF_CACHE
     abreast = 1
     if gathers or by_rows:
         abreast = -(-panels // max(-(-panels // _ABREAST), min(panels // _FEW, _TILES), 1))

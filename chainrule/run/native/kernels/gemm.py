@@ -52,7 +52,7 @@ class GemmSpec(NamedTuple):
         lanes, panel, blocks: the target's shape.
         axes: how many axes the batch has.
         light: K is one chain, and what follows a whole block is done on its sums in registers.
-        asks: whole blocks ask for the memory of what follows them amid their products.
+        asks: a whole block asks for the memory of what follows it amid its products.
         by_rows: K is one chain, and some rows pass over all panels of a tile before the next do.
         turned: the chain sees C turned: its rows are the product's columns.
     """
@@ -85,7 +85,7 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
         pack(module, spec.b, spec)
     if spec.light:
         _light(module, spec)
-    if spec.asks:
+    elif spec.asks:
         _asking(module, spec)
     if spec.turned:
         _turn(module, spec)
@@ -207,7 +207,8 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
                 else:
                     usual()
 
-            def through_memory() -> None:
+            def usual() -> None:
+                fn.when(is_last & k.compare("sge", SOON), ask)
                 in_blocks(fn, spec.blocks, count)(one)
                 fn.when(is_last, write)
 
@@ -219,14 +220,9 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
                 fn.call("asking", "void", *arguments(full, row, target), left, *operands_at(row))
                 write()
 
-            def usual() -> None:
-                fn.when(is_last & k.compare("sge", SOON), ask)
-                if spec.light:
-                    fn.when(is_whole, in_registers, through_memory)
-                else:
-                    through_memory()
-
-            if spec.asks:
+            if spec.light:
+                fn.when(is_whole, in_registers, usual)
+            elif spec.asks:
                 is_packed = left.compare("ne", first_col) | int(spec.a != "gathered")
                 fn.when(is_last & is_whole & is_packed, asking, usual)
             else:
@@ -330,8 +326,10 @@ def _light(module: Module, spec: GemmSpec) -> None:
     args += [("i64", "ldb"), ("i64", "left"), *_operands(spec)]
     fn = Function(module, "light", args, internal=True)
     depth, a, b, ldb, left, *places = fn.args
-    totals = products(fn, spec.blocks[0], spec, depth, a, b, ldb)
-    _following(fn, spec, places).write_now(left, totals)
+    rest = _following(fn, spec, places)
+    ask = (lambda row: rest.ask_row(row, left)) if spec.asks else None
+    totals = products(fn, spec.blocks[0], spec, depth, a, b, ldb, piece=ask)
+    rest.write_now(left, totals)
     fn.ret()
 
 
