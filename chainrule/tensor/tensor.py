@@ -131,6 +131,20 @@ class Tensor(Methods):
         """The number of entries."""
         return self._node.size
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an entry."""
+        return self.dtype.itemsize
+
+    def element_size(self) -> int:
+        """Bytes of an entry."""
+        return self.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all entries."""
+        return self.numel() * self.itemsize
+
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError("len() of a tensor with no axes")

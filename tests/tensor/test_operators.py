@@ -352,6 +352,14 @@ def test_repr() -> None:
     assert repr(cr.tensor([1.0], requires_grad=True)) == "tensor([1.], requires_grad=True)"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool", "uint8"])
+@pytest.mark.parametrize("size", [(), (0, 3), (2, 3)])
+def test_bytes(dtype: str, size: tuple[int, ...]) -> None:
+    ours, theirs = cr.zeros(size, dtype=dtype), torch.zeros(size, dtype=getattr(torch, dtype))
+    assert (ours.itemsize, ours.nbytes) == (theirs.itemsize, theirs.nbytes)
+    assert ours.element_size() == theirs.element_size()
+
+
 def test_numpy_gives_a_copy() -> None:
     x = cr.zeros(2)
     x.numpy()[0] = 5
