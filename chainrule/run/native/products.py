@@ -49,6 +49,9 @@ _LIGHT_TERMS, _LIGHT_STEPS = 127, 12
 _LIGHT_OPS = CHEAP | {"load", "constant", "product"}
 # Of rows so many bytes apart, a cache keeps fewer than a block has.
 _PAGE = 4096
+# Blocks of vectors so long ask for memory amid their products. With AVX2 this cost up to a tenth
+# more than asking before the block, where a tandem had the memory in its cache anyway.
+_LONG = 16
 # Rows at multiples of so many bytes fall on the same lines of the cache.
 ALIASING = 2048
 
@@ -93,7 +96,7 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     gathers = a.order == "columns" and k > CHAIN and panels > 1 and not turned
     near = not turned and all(view.strides[-1] in (SAME, NEXT) or n == 1 for view in views)
     light = near and m >= strip and _is_light(program, views, k)
-    asks = near and m >= strip and k >= SOON
+    asks = near and m >= strip and k >= SOON and target.lanes >= _LONG
     by_rows = asks and not light and k <= CHAIN and panels >= _FEW and 4 * m * n >= _OUT_OF_CACHE
     abreast = 1
     if gathers or by_rows:

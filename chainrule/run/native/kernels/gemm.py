@@ -17,7 +17,6 @@ same chain of products either way.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -26,7 +25,7 @@ from chainrule.run.native.kernels.blocks import UNROLL, block, products
 from chainrule.run.native.kernels.calling import CHAIN, Call, dot, unraveled
 from chainrule.run.native.kernels.following import Following, following
 from chainrule.run.native.kernels.packing import in_blocks, pack, turned
-from chainrule.run.native.program import Program
+from chainrule.run.native.program import NEXT, Program
 
 # Of rows at multiples of so many numbers, a cache keeps few.
 ALIASING = 1024
@@ -162,12 +161,12 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
             cols = fn.minimum(end_col - left, width)
             return _Panel(fn, spec, b, (left, cols), (start, depth, k), ldb, place)
 
-        def operands_at(row: Value) -> list[Value]:
-            return list(itertools.chain(*zip(rest.at(top + row), rest.row_strides, strict=True)))
+        def operands_at(row: Value, wanted: Sequence[int]) -> list[Value]:
+            starts = rest.at(top + row)
+            return [x for i in wanted for x in (starts[i], rest.row_strides[i])]
 
-        def visit(row: Value, left: Value) -> None:
+        def visit(row: Value, left: Value, panel: _Panel) -> None:
             """Some rows, one panel, and what follows; its memory is asked for before."""
-            panel = panel_at(left)
             count, cols = fn.minimum(rows - row, strip_rows), panel.cols
             is_whole = count.compare("eq", full) & cols.compare("eq", width)
             target = sums.at(((left - first_col) * tile_rows + row * width) * step)
@@ -214,10 +213,12 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
 
             def in_registers() -> None:
                 block = rows_of_a(full, row)
-                fn.call("light", "void", depth, block, *panel.place, left, *operands_at(row))
+                places = operands_at(row, range(len(bases)))
+                fn.call("light", "void", depth, block, *panel.place, left, *places)
 
             def asking() -> None:
-                fn.call("asking", "void", *arguments(full, row, target), left, *operands_at(row))
+                places = operands_at(row, _wide(spec))
+                fn.call("asking", "void", *arguments(full, row, target), left, *places)
                 write()
 
             if spec.light:
@@ -229,12 +230,13 @@ def gemm(module: Module, name: str, spec: GemmSpec) -> None:
                 usual()
 
         def over(left: Value) -> None:
-            panel_at(left).copy()
+            panel = panel_at(left)
+            panel.copy()
             if not spec.by_rows:
-                fn.loop(0, rows, strip_rows, (), lambda row: visit(row, left))
+                fn.loop(0, rows, strip_rows, (), lambda row: visit(row, left, panel))
 
         def along(row: Value) -> None:
-            fn.loop(first_col, end_col, width, (), lambda left: visit(row, left))
+            fn.loop(first_col, end_col, width, (), lambda left: visit(row, left, panel_at(left)))
 
         fn.loop(first_col, end_col, width, (), over)
         if spec.by_rows:
@@ -306,27 +308,22 @@ def _turn(module: Module, spec: GemmSpec) -> None:
     fn.ret()
 
 
-def _operands(spec: GemmSpec) -> list[tuple[str, str]]:
-    """Arguments: for each operand where its first row starts, and its stride."""
-    numbers = range(len(spec.program.operands))
-    return [arg for i in numbers for arg in (("ptr", f"start{i}"), ("i64", f"stride{i}"))]
-
-
-def _following(fn: Function, spec: GemmSpec, places: Sequence[Value]) -> Following:
-    """What follows, given those arguments."""
-    return Following(fn, spec, places[::2], places[1::2], [None] * len(spec.program.operands))
+def _wide(spec: GemmSpec) -> list[int]:
+    """The operands that have a number for each column."""
+    return [i for i, operand in enumerate(spec.program.operands) if operand.column == NEXT]
 
 
 def _light(module: Module, spec: GemmSpec) -> None:
     """``light``: a whole block of one chain, and what follows it on its sums in registers.
 
-    ``(depth, a, b, ldb, left)``, and the operands.
+    ``(depth, a, b, ldb, left)``, and for each operand where its first row starts, and its stride.
     """
+    numbers = range(len(spec.program.operands))
     args = [("i64", "depth"), ("ptr noalias readonly", "a"), ("ptr noalias readonly", "b")]
-    args += [("i64", "ldb"), ("i64", "left"), *_operands(spec)]
+    args += [("i64", "ldb"), ("i64", "left"), *_places(numbers)]
     fn = Function(module, "light", args, internal=True)
     depth, a, b, ldb, left, *places = fn.args
-    rest = _following(fn, spec, places)
+    rest = Following(fn, spec, places[::2], places[1::2], [None] * len(numbers))
     ask = (lambda row: rest.ask_row(row, left)) if spec.asks else None
     totals = products(fn, spec.blocks[0], spec, depth, a, b, ldb, piece=ask)
     rest.write_now(left, totals)
@@ -336,12 +333,21 @@ def _light(module: Module, spec: GemmSpec) -> None:
 def _asking(module: Module, spec: GemmSpec) -> None:
     """``asking``: a whole block that asks, row by row, for the memory of what follows it.
 
-    ``(..., left)``, and the operands.
+    ``(..., left)``, and the same for each operand that has a number for each column.
     """
+    wide = _wide(spec)
+    operands = tuple(spec.program.operands[i] for i in wide)
+    stores = tuple((step, wide.index(i)) for step, i in spec.program.stores if i in wide)
+    asked = spec._replace(program=Program((), operands, stores))
 
     def work(fn: Function, left: Value, *places: Value) -> Callable[[Value], None]:
-        rest = _following(fn, spec, places)
+        rest = Following(fn, asked, places[::2], places[1::2], [None] * len(wide))
         return lambda row: rest.ask_row(row, left)
 
-    more = [("i64", "left"), *_operands(spec)]
+    more = [("i64", "left"), *_places(wide)]
     block(module, "asking", spec.blocks[0], spec, _asked(spec), more, amid=work)
+
+
+def _places(operands: Sequence[int]) -> list[tuple[str, str]]:
+    """Arguments: for each of them where its first row starts, and its stride."""
+    return [arg for i in operands for arg in (("ptr", f"start{i}"), ("i64", f"stride{i}"))]
