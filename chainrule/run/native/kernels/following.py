@@ -35,6 +35,7 @@ class Following:
         starts: where each operand's first row starts.
         row_strides: elements from one row to the next.
         col_strides: those from one column to the next, if FAR.
+        once: the steps that have one value for all entries.
     """
 
     def __init__(
