@@ -13,7 +13,8 @@ from chainrule.core.op import input, pick
 from chainrule.core.ops.arithmetic import maximum
 from chainrule.core.ops.convolution import convolution
 from chainrule.core.ops.normalization import BATCH_NORM
-from chainrule.run.native.kernels.shapes import LINE, ConvolutionSpec
+from chainrule.run.native.kernels.calling import LINE
+from chainrule.run.native.kernels.shapes import ConvolutionSpec
 from chainrule.run.native.plan import Plan
 from chainrule.run.native.task import Part, Task
 from chainrule.run.native.views import Buffer

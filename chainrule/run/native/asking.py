@@ -11,7 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from chainrule.run.native.kernels.shapes import LINE, Ahead, ConvolutionSpec
+from chainrule.run.native.kernels.calling import LINE
+from chainrule.run.native.kernels.shapes import Ahead, ConvolutionSpec
 from chainrule.run.native.task import Entry, Part, Task
 from chainrule.run.native.views import Buffer
 

@@ -24,12 +24,11 @@ from chainrule.run.native.kernels.attention_parts import (
     Right,
     below_diagonal,
 )
+from chainrule.run.native.kernels.calling import LINE_NUMBERS
 from chainrule.run.native.program import NEXT, across
 
 # From row to row of a block of weights: a line more, so that rows fall on different lines.
 _STEP = BLOCK + 16
-# Numbers on a line of the cache.
-_LINE = 16
 
 
 def _larger(a: Value, b: Value) -> Value:
@@ -272,7 +271,11 @@ def attention_gradient(module: Module, name: str, spec: AttentionSpec) -> None:
         """Bring a row of the next tile's matrices nearer: the processor guesses too late."""
         for matrix, cols in matrices:
             line = matrix.row(row)
-            fn.loop(0, cols, _LINE, (), lambda at, line=line: fn.prefetch(line.at(at), is_written))
+
+            def one(at: Value, line: Value = line) -> None:
+                fn.prefetch(line.at(at), is_written)
+
+            fn.loop(0, cols, LINE_NUMBERS, (), one)
 
     def mean(row: Value, query: Value) -> None:
         """The sum of dy y of a query: that of its weights' gradients, weighted."""

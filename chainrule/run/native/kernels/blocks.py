@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from chainrule.run.native.ir import Body, Function, Module, Value, vector
-from chainrule.run.native.kernels.calling import add_chain
+from chainrule.run.native.kernels.calling import LINE_NUMBERS, add_chain
 
 # Steps along k that are written out.
 UNROLL = 4
 # From this distance on, what lies along m is asked for early.
 FAR_APART = 256
-# Numbers in a line of memory.
-_LINE = 16
 
 
 class Rows(Protocol):
@@ -104,7 +102,7 @@ def products(
             if count == UNROLL:
                 for place, apart, lines in streams:
                     turn = at // UNROLL
-                    fn.prefetch(place.at(turn // lines * apart + turn % lines * _LINE))
+                    fn.prefetch(place.at(turn // lines * apart + turn % lines * LINE_NUMBERS))
             for step in range(count):
                 totals = deeper(totals, a, b, copy, step)
             copy = [target.at(count * height) for target in copy]

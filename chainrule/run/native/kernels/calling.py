@@ -15,6 +15,8 @@ SIGNATURE = (
     ("ptr", "slots"), ("ptr noalias readonly", "args"), ("i64", "tile"), ("ptr", "scratch")
 )  # fmt: skip
 
+# Bytes of a line of the cache, and float32 numbers.
+LINE, LINE_NUMBERS = 64, 16
 # Products are added one after the other in chains of this many; the chains are added in order.
 CHAIN = 384
 SCRATCH_BYTES = 1 << 20

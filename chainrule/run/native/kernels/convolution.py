@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from chainrule.run.native.elementwise import IN_MEMORY
 from chainrule.run.native.ir import Function, Module, Value, vector
-from chainrule.run.native.kernels.calling import Call, add_chain
-from chainrule.run.native.kernels.shapes import LINE, ConvolutionSpec, heights
+from chainrule.run.native.kernels.calling import LINE, Call, add_chain
+from chainrule.run.native.kernels.shapes import ConvolutionSpec, heights
 from chainrule.run.native.kernels.windows import Plane
 from chainrule.run.native.program import FAR, Lanes, Program, compute, constant
 

@@ -8,11 +8,8 @@ from typing import Protocol
 
 from chainrule.run.native.elementwise import IN_MEMORY
 from chainrule.run.native.ir import SIZES, Body, Function, Value, vector
-from chainrule.run.native.kernels.calling import Call, dot
+from chainrule.run.native.kernels.calling import LINE, Call, dot
 from chainrule.run.native.program import FAR, NEXT, ONCE, Lanes, Program, compute, constant
-
-# Bytes of a line of the cache.
-LINE = 64
 
 
 class Chained(Protocol):

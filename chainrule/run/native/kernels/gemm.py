@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from chainrule.run.native.ir import Function, Module, Value, vector
 from chainrule.run.native.kernels.blocks import UNROLL, block, products
-from chainrule.run.native.kernels.calling import CHAIN, Call, dot, unraveled
+from chainrule.run.native.kernels.calling import CHAIN, LINE_NUMBERS, Call, dot, unraveled
 from chainrule.run.native.kernels.following import Following, following
 from chainrule.run.native.kernels.packing import in_blocks, pack, turned
 from chainrule.run.native.program import NEXT, Program
@@ -31,8 +31,6 @@ from chainrule.run.native.program import NEXT, Program
 ALIASING = 1024
 # With fewer products than this a block is done before memory answers.
 SOON = 64
-# Numbers in a line of memory.
-_LINE = 16
 # Blocks of rows in a tile.
 BLOCKS_PER_TILE = 24
 # Vectors side by side in the rows that follow a turned product.
@@ -250,7 +248,7 @@ def _asked(spec: GemmSpec) -> tuple[int, ...]:
     """What a block asks for of A and of B while it runs: so many lines side by side at a time."""
     if spec.a != "gathered":
         return ()
-    return (1, -(-spec.lanes * spec.panel // _LINE)) if spec.b == "rows" else (1,)
+    return (1, -(-spec.lanes * spec.panel // LINE_NUMBERS)) if spec.b == "rows" else (1,)
 
 
 class _Panel:

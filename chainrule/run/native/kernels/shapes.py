@@ -19,8 +19,6 @@ from chainrule.run.native.kernels.calling import CHAIN, SCRATCH_BYTES
 from chainrule.run.native.kernels.windows import Axis, Plane, Slab
 from chainrule.run.native.program import NEXT, Operand, Program, Step
 
-# Bytes of a line of the cache.
-LINE = 64
 # Numbers of a thread's memory that sums and copies may take.
 ROOM = SCRATCH_BYTES // 4 - 4096
 

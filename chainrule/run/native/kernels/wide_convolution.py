@@ -18,12 +18,10 @@ import itertools
 from typing import NamedTuple
 
 from chainrule.run.native.ir import Function, Module, Value, vector
-from chainrule.run.native.kernels.calling import CHAIN, Call, add_chain
+from chainrule.run.native.kernels.calling import CHAIN, LINE_NUMBERS, Call, add_chain
 from chainrule.run.native.kernels.packing import turned
 from chainrule.run.native.kernels.windows import Axis, Plane
 
-# Numbers of a line of the cache.
-_LINE = 16
 # Entries of a window that are written out side by side, at most.
 _UNROLL = 4
 
@@ -295,7 +293,7 @@ def _block(module: Module, name: str, spec: WideSpec, part: Part, samples: int) 
         def body(_: Value, *carried: Value) -> list[Value]:
             *totals, x, w, next_x, next_w = carried
             for base, size in zip((next_x, next_w), asked, strict=True):
-                for k in range(0, size, _LINE):
+                for k in range(0, size, LINE_NUMBERS):
                     fn.prefetch(base.at(k))
             right = [
                 [w.load(vector(lanes, "float"), u * width + j * lanes) for j in range(count)]
