@@ -94,7 +94,8 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
         rows, cols, panel, blocks, strip = m, n, target.panel, target.blocks, target.blocks[0]
     panels = -(-cols // (target.lanes * panel))
     gathers = a.order == "columns" and k > CHAIN and panels > 1 and not turned
-    near = not turned and all(view.strides[-1] in (SAME, NEXT) or n == 1 for view in views)
+    columns = [_column(view) for view in views]
+    near = not turned and FAR not in columns
     light = near and m >= strip and _is_light(program, views, k)
     asks = near and m >= strip and k >= SOON and target.lanes >= _LONG
     by_rows = asks and not light and k <= CHAIN and panels >= _FEW and 4 * m * n >= _OUT_OF_CACHE
@@ -118,13 +119,11 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     batch_strides = [each or (0,) for each in along]
     operands = []
     strides: list[int] = []
-    for operand, view, by_axis in zip(program.operands, views, batch_strides[2:], strict=True):
-        column = {0: SAME, 1: NEXT}.get(view.strides[-1] if n > 1 else 1, FAR)
-        if column == SAME and not any(view.strides):
-            operands.append(Operand(operand.dtype, ONCE))
-            continue
+    each = zip(program.operands, views, columns, batch_strides[2:], strict=True)
+    for operand, view, column, by_axis in each:
         operands.append(Operand(operand.dtype, column))
-        strides += [*by_axis, view.strides[-2]]
+        if column != ONCE:
+            strides += [*by_axis, view.strides[-2]]
         strides += [view.strides[-1]] if column == FAR else []
     program = program._replace(operands=tuple(operands))
     if is_row:
@@ -149,6 +148,15 @@ def product_tasks(lowering: Lowering, node: Node, program: Program, views: Seque
     if batch == 1 and not is_row and not turned:
         _note_slices(made, [a.view, *views], m, strip)
     lowering.tasks.append(made)
+
+
+def _column(view: View) -> int:
+    """How an operand of the chain moves along a row of the product."""
+    if view.shape[-1] == 1:
+        return NEXT
+    if not any(view.strides):
+        return ONCE
+    return {0: SAME, 1: NEXT}.get(view.strides[-1], FAR)
 
 
 def _note_slices(made: Task, views: Sequence[View], m: int, full: int) -> None:

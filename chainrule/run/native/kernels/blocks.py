@@ -7,6 +7,7 @@ from typing import Protocol
 
 from chainrule.run.native.ir import Body, Function, Module, Value, vector
 from chainrule.run.native.kernels.calling import LINE_NUMBERS, add_chain
+from chainrule.run.native.kernels.packing import Panels
 
 # Steps along k that are written out.
 UNROLL = 4
@@ -14,17 +15,13 @@ UNROLL = 4
 FAR_APART = 256
 
 
-class Rows(Protocol):
+class Rows(Panels, Protocol):
     """What :func:`block` is told of A and of the target; see :class:`~.gemm.GemmSpec`."""
 
     @property
     def a(self) -> str: ...
     @property
     def lda(self) -> int: ...
-    @property
-    def lanes(self) -> int: ...
-    @property
-    def panel(self) -> int: ...
 
 
 def block(

@@ -9,16 +9,13 @@ from typing import Protocol
 from chainrule.run.native.elementwise import IN_MEMORY
 from chainrule.run.native.ir import SIZES, Body, Function, Value, vector
 from chainrule.run.native.kernels.calling import LINE, Call, dot
+from chainrule.run.native.kernels.packing import Panels
 from chainrule.run.native.program import FAR, NEXT, ONCE, Lanes, Program, compute, constant
 
 
-class Chained(Protocol):
+class Chained(Panels, Protocol):
     """What :class:`Following` is told: the chain, the shape of a panel, the axes of the batch."""
 
-    @property
-    def lanes(self) -> int: ...
-    @property
-    def panel(self) -> int: ...
     @property
     def program(self) -> Program: ...
     @property
