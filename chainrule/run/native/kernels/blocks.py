@@ -53,10 +53,7 @@ def block(
     copy = [rest.pop()] if gathers else []
     places, others = rest[: 2 * len(asked)], rest[2 * len(asked) :]
     streams = list(zip(places[::2], places[1::2], asked, strict=True))
-    piece = None
-    if amid:
-        fn.align_stack()
-        piece = amid(fn, *others)
+    piece = amid(fn, *others) if amid else None
     totals = products(fn, height, spec, depth, a, b, ldb, streams, piece, copy)
     add_chain(sums, totals, range(0, len(totals) * spec.lanes, spec.lanes), first)
     fn.ret()
