@@ -15,6 +15,25 @@ from startup import Start
 MEGABYTE = 2**20
 
 
+@dataclass(frozen=True)
+class Roof:
+    """A step against the roofline model (see ``cr.profile``).
+
+    Attributes:
+        peak: operations per second of one core that does nothing else.
+        memory: bytes per second that one core moves beyond its own caches.
+        share: of the step's time in kernels, what their least times are.
+        of_peak: the step's share of the peak if each kernel took its least time.
+        kernels: phase, seconds, operations and bytes of each.
+    """
+
+    peak: float
+    memory: float
+    share: float
+    of_peak: float
+    kernels: list[tuple[str, float, float, float]]
+
+
 @dataclass
 class Results:
     """Everything that a run found; as JSON it is the file beside the report.
@@ -27,6 +46,7 @@ class Results:
         imports: seconds of Python's start, alone and with imports.
         installed: bytes on disk with all that is required.
         profiles: where the time of our steps goes, by workload, as text.
+        roofs: the same steps against the most that one core can do.
         notes: who could not take part.
     """
 
@@ -39,6 +59,7 @@ class Results:
     imports: dict[str, float] = field(default_factory=dict)
     installed: dict[str, float] = field(default_factory=dict)
     profiles: dict[str, str] = field(default_factory=dict)
+    roofs: dict[str, Roof] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 

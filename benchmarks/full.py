@@ -17,7 +17,6 @@ import re
 import subprocess
 import sys
 import time
-import timeit
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -26,11 +25,10 @@ from typing import Any
 
 import footprint
 import import_time
-import numpy as np
 import report
 import startup
 from candidates import EAGER, FUSED, JAX, OURS
-from figures import Results
+from figures import Results, Roof
 from measuring import (
     QUICK,
     Settings,
@@ -43,8 +41,8 @@ from workloads import SIZES, WORKLOADS, chainrule_training
 
 import chainrule as cr
 from chainrule.run.native.cores import usable_cores
+from chainrule.run.native.limits import memory_rate
 from chainrule.run.native.target import host
-from chainrule.run.native.team import team
 
 
 def machine(options: argparse.Namespace) -> dict[str, str]:
@@ -60,7 +58,7 @@ def machine(options: argparse.Namespace) -> dict[str, str]:
         "when": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _commit(),
         "processor": f"{_processor()}, {cores} cores to use",
-        "memory": f"a core reads {_reads() / 1e9:.0f} GB/s of what its own caches do not hold",
+        "memory": f"a core moves {memory_rate() / 1e9:.0f} GB/s beyond its own caches",
         "system": f"{platform.system()} {platform.release()}",
         "versions": f"Python {platform.python_version()}, {', '.join(versions)}",
         "rounds": "a few (--quick): these figures say little" if options.quick else "at least 9",
@@ -76,17 +74,6 @@ def _processor() -> str:
     return f"{own}{host().cpu} to LLVM ({platform.machine()})"
 
 
-def _reads() -> float:
-    """Bytes per second that one thread sums up, of 32 MB; the best of some tries."""
-    x = np.ones(1 << 23, np.float32)
-    total, kept = cr.compile(lambda x: x.sum()), cr.tensor(x)
-    team.set_threads(1)
-    total(kept)
-    best = min(timeit.repeat(lambda: total(kept), number=1, repeat=20))
-    team.set_threads(usable_cores())
-    return x.nbytes / best
-
-
 def _commit() -> str:
     """Which version of the sources was measured."""
     found = subprocess.run(
@@ -96,11 +83,15 @@ def _commit() -> str:
     return found.stdout.strip() or "not from a repository"
 
 
-def profile_of(name: str) -> str:
-    """Where the time of our step goes."""
+def profile_of(name: str) -> tuple[str, Roof]:
+    """Where the time of our step goes, and what the least is that it could be."""
     workload = WORKLOADS[name]
     found = cr.profile(chainrule_training(workload), *workload.data())
-    return str(found.text(["phase", "kernel"], width=120))
+    share = found.share_of_roof(found.total)
+    least = found.total.seconds * share
+    kernels = [(row.phase, row.seconds, row.flops, row.nbytes) for row in found.rows]
+    roof = Roof(found.peak, found.memory, share, workload.flops / least / found.peak, kernels)
+    return found.text(["phase", "kernel"], width=120), roof
 
 
 def run(options: argparse.Namespace, results: Results) -> None:
@@ -141,7 +132,7 @@ def run(options: argparse.Namespace, results: Results) -> None:
     results.small_call = startup.small_call_seconds()
     for name in options.names:
         say(f"profile of {name}")
-        results.profiles[name] = profile_of(name)
+        results.profiles[name], results.roofs[name] = profile_of(name)
     say("import time, installed size")
     results.imports = import_time.seconds(3 if options.quick else 15)
     results.installed = footprint.installed()

@@ -6,9 +6,12 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from candidates import COMPILED, EAGER, FUSED, JAX, NHWC, ONNX, OURS
 from figures import MEGABYTE, Results, cells, median, ratio
 from workloads import SIZES
+
+from chainrule.profile.roofline import COLORS as PHASES
 
 COLORS = {
     OURS: "#1a1a1a", EAGER: "#f4a582", FUSED: "#d6604d", NHWC: "#b2182b", COMPILED: "#67001f",
@@ -24,10 +27,7 @@ def draw(results: Results, folder: Path) -> list[str]:
     import matplotlib.pyplot as plt
 
     made = []
-    for name, make in (
-        ("training", _training), ("inference", _inference), ("start", _start),
-        ("scaling", _scaling),
-    ):  # fmt: skip
+    for name, make in PICTURES.items():
         figure = make(plt, results)
         if figure is not None:
             figure.savefig(folder / f"{name}.png", dpi=110, metadata={"Software": None})
@@ -162,3 +162,46 @@ def _scaling(plt: Any, results: Results) -> Any:
     for axis in list(axes.flat)[len(kinds) :]:
         axis.set_axis_off()
     return figure
+
+
+def _roofline(plt: Any, results: Results) -> Any:
+    """Each kernel of our training steps against the most that one core can do."""
+    if not results.roofs:
+        return None
+    across = 4
+    down = -(-len(results.roofs) // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(11, 2.9 * down), layout="constrained", sharex=True, sharey=True,
+        squeeze=False,
+    )  # fmt: skip
+    for axis, (name, roof) in zip(axes.flat, results.roofs.items(), strict=False):
+        whole = sum(seconds for _, seconds, _, _ in roof.kernels)
+        for phase, color in PHASES.items():
+            here = [
+                (flops / nbytes, flops / seconds / 1e9, 1500 * seconds / whole)
+                for each, seconds, flops, nbytes in roof.kernels
+                if each == phase and min(seconds, flops, nbytes) > 0
+            ]
+            if here:
+                axis.scatter(
+                    *zip(*here, strict=True), color=color, alpha=0.6, label=phase, linewidths=0
+                )
+        ends = np.array([0.1, roof.peak / roof.memory, 1000])
+        axis.plot(ends, np.minimum(ends * roof.memory, roof.peak) / 1e9, "k-", linewidth=1)
+        axis.set_title(f"{name}: {roof.share:.0%} of the roof", fontsize=10)
+        axis.set(xscale="log", yscale="log", xlim=(0.1, 1000), ylim=(1, 1000))
+        axis.grid(alpha=0.3)
+    for axis in list(axes.flat)[len(results.roofs) :]:
+        axis.set_axis_off()
+    figure.supxlabel("operations per byte", fontsize=10)
+    figure.supylabel("GFLOP/s", fontsize=10)
+    handles = [plt.Line2D([], [], marker="o", linestyle="", color=c) for c in PHASES.values()]
+    figure.legend(handles, list(PHASES), loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+# In the order of the report.
+PICTURES = {
+    "roofline": _roofline, "training": _training, "inference": _inference, "start": _start,
+    "scaling": _scaling,
+}  # fmt: skip

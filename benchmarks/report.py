@@ -18,8 +18,9 @@ import figures
 import numpy as np
 from candidates import OURS
 from common import Array, geometric_mean, interval
-from figures import MEGABYTE, Results, cells, fastest_peer, median, ratio, share
+from figures import MEGABYTE, Results, Roof, cells, fastest_peer, median, ratio, share
 from measuring import Row
+from plots import PICTURES, draw
 from startup import Start
 from workloads import SIZES, WORKLOADS, named
 
@@ -28,8 +29,6 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 
 def save(results: Results, folder: Path) -> None:
     """The numbers, the page and the pictures."""
-    from plots import draw
-
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(asdict(results), indent=1)
     (folder / "results.json").write_text(text + "\n", "utf-8")
@@ -44,20 +43,23 @@ def load(folder: Path) -> Results:
     found = json.loads((folder / "results.json").read_text("utf-8"))
     found["rows"] = [Row(**row) for row in found["rows"]]
     found["starts"] = [Start(**row) for row in found["starts"]]
+    for name, roof in found.get("roofs", {}).items():
+        kernels = [tuple(kernel) for kernel in roof["kernels"]]
+        found["roofs"][name] = Roof(**{**roof, "kernels": kernels})
     return Results(**found)
 
 
 def page(results: Results, pictures: Sequence[str] = ()) -> str:
     """The report in Markdown."""
     parts = [
-        _head(results), _goals(results), _means(results), _profiles(results),
+        _head(results), _goals(results), _means(results), _roofs(results),
         *(_measured(results, "training", threads) for threads in _threads(results, "training")),
         _speed_ups(results),
         *(_measured(results, "inference", threads) for threads in _threads(results, "inference")),
         _starts(results), _scaling(results), _notes(results), METHOD,
     ]  # fmt: skip
     text = "\n\n".join(part for part in parts if part) + "\n"
-    for name in ("training", "inference", "start", "scaling"):
+    for name in PICTURES:
         picture = f"![{name}]({name}.png)\n\n" if f"{name}.png" in pictures else ""
         text = text.replace(f"<{name}>\n\n", picture)
     return text
@@ -172,9 +174,16 @@ def _lines(workload: str, batch: int, cell: dict[str, Row]) -> Iterator[list[str
         ]  # fmt: skip
 
 
-def _profiles(results: Results) -> str:
-    text = "What limits each of our steps is seen in [its profile](profiles.md)."
-    return text if results.profiles else ""
+def _roofs(results: Results) -> str:
+    """How near our steps are to what one core can do."""
+    if not results.roofs:
+        return ""
+    rows = [
+        (name, f"{roof.share:.0%}", f"{roof.of_peak:.0%}", f"{roof.peak / 1e9:.0f}")
+        for name, roof in results.roofs.items()
+    ]
+    head = ("", "of roof", "share of the peak at the roof", "peak then, GFLOP/s")
+    return f"## Against what one core can do\n\n<roofline>\n\n{ROOF}\n\n{table(head, rows)}"
 
 
 def _speed_ups(results: Results) -> str:
@@ -236,6 +245,12 @@ def _notes(results: Results) -> str:
         return ""
     return "## Left out\n\n" + "\n".join(f"- {note}" for note in results.notes)
 
+
+ROOF = """The least time of a kernel is that of its operations at the FMA peak, or of its bytes at
+the pace of memory, whichever is longer. In the picture each disc is a kernel of our training step
+on one thread, as large as its time; those above the line found their data in the core's caches. "Of
+roof" is what the least times are of the time taken; beside it stands the share of the peak that the
+step would have if each kernel took its least. Kernel by kernel it is in [profiles](profiles.md)."""
 
 METHOD = """## How it was measured
 

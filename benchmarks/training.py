@@ -21,7 +21,7 @@ from common import Array, interval
 from workloads import WORKLOADS, Workload, chainrule_step, torch_step
 
 import chainrule as cr
-from chainrule.run.native.peak import peak_flops
+from chainrule.run.native.limits import peak_flops
 from chainrule.run.native.target import host
 from chainrule.run.native.team import team
 

@@ -55,7 +55,7 @@ def _make(order: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
     name, threads = order["candidate"], order["threads"]
     if name == PEAK:
-        from chainrule.run.native.peak import peak_loop
+        from chainrule.run.native.limits import peak_loop
 
         run, flops = peak_loop()
         return dict.fromkeys(order["keys"], run), {"flops": flops}

@@ -368,7 +368,7 @@ def profile(
         int | None, typer.Option(min=1, help="Runs to measure. [as many as take a second]")
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with a flame view.")
+        Path | None, typer.Option(metavar="FILE", help="Write a page: flame view and roofline.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Every row, as JSON.")] = False,
     lang: Lang = None,
@@ -382,13 +382,13 @@ def profile(
 
     \b
     The columns:
-      ms        time of one call of the step that is spent there, the median of the rounds;
-                us: millionths of a second
+      ms        time of a call that is spent there, the median of the rounds; us: millionths of s
       time      its share of the time in all kernels
       MFLOP     millions of floating-point operations: a product and a sum are one each
       of peak   operations per second, over the most that one core can do (measured);
                 on the interpreter GFLOP/s, thousands of millions of operations per second
       MB        size of the tensors that are read and written
+      of roof   the least time that these operations or bytes take one core, over the time taken
       line      of your program, where most of that time comes from
     "-" is what belongs to no layer: the loss, and the update of the parameters. An update that
     one kernel does together with the gradient is counted as backward.

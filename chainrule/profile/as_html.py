@@ -1,4 +1,4 @@
-"""A profile as a page with a flame view: everything is in the one file, for any browser.
+"""A profile as a page with a flame view and a roofline: all in the one file, for any browser.
 
 Each bar is as wide as its time: the step on top, below it forward, backward and update, then the
 layers by their paths, then kernels. A click enlarges a bar.
@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from string import Template
 from typing import Any
 
+from chainrule.profile import roofline
 from chainrule.profile.as_text import shortened
 from chainrule.profile.record import PHASES, Profile, Row, Total
-
-_COLORS = {"forward": "#4a7fb5", "backward": "#c2703d", "update": "#5f9a62"}
 
 
 @dataclass
@@ -42,13 +41,19 @@ def render(profile: Profile) -> str:
         title=html.escape(f"Profile of {profile.name}"),
         head=html.escape(_head(profile)),
         bars=json.dumps(_bars(profile)).replace("</", "<\\/"),
-        colors=json.dumps(_COLORS),
+        colors=json.dumps(roofline.COLORS),
         layers=_layers(profile),
+        roofline=_roofline(profile),
     )
 
 
 def _head(profile: Profile) -> str:
-    peak = f", FMA peak of one core {profile.peak / 1e9:.0f} GFLOP/s" if profile.peak else ""
+    peak = ""
+    if profile.peak:
+        peak = (
+            f", FMA peak of one core {profile.peak / 1e9:.0f} GFLOP/s, memory "
+            f"{profile.memory / 1e9:.0f} GB/s beyond its caches"
+        )
     return (
         f"{1e3 * profile.seconds:.3f} ms per call (median of {profile.rounds}), "
         f"{profile.executor} executor, 1 thread, {profile.processor}{peak}"
@@ -65,13 +70,14 @@ def _bars(profile: Profile) -> dict[str, Any]:
 def _data(profile: Profile, bar: _Bar, phase: str) -> dict[str, Any]:
     """A bar as the page's script reads it."""
     total = Total((bar.name,), tuple(bar.rows))
-    share = profile.share_of_peak(total)
+    peak, roof = profile.share_of_peak(total), profile.share_of_roof(total)
     lines = [
         f"{1e3 * total.seconds:.4f} ms",
         f"{total.seconds / (profile.total.seconds or 1.0):.1%} of the time",
         f"{total.flops / 1e6:.2f} MFLOP",
-        *([f"{share:.0%} of the FMA peak"] if share is not None else []),
+        *([f"{peak:.0%} of the FMA peak"] if peak is not None else []),
         f"{total.nbytes / 1e6:.2f} MB",
+        *([f"{roof:.0%} of the roof: its operations or its bytes take that long"] if roof else []),
         str(total.source or ""),
     ]
     if bar.kernel:
@@ -92,17 +98,30 @@ def _layers(profile: Profile) -> str:
     """The rows of the table of layers."""
     made = []
     for total in [*profile.by("layer"), profile.total]:
-        share = profile.share_of_peak(total)
+        peak, roof = profile.share_of_peak(total), profile.share_of_roof(total)
         phase, layer = (*total.name, "")[:2]
         cells = [
             phase, layer or "-", f"{1e3 * total.seconds:.3f}",
             f"{total.seconds / (profile.total.seconds or 1.0):.1%}", f"{total.flops / 1e6:.1f}",
-            "" if share is None else f"{share:.0%}", f"{total.nbytes / 1e6:.1f}",
+            "" if peak is None else f"{peak:.0%}", f"{total.nbytes / 1e6:.1f}",
+            "" if roof is None else f"{roof:.0%}",
             str(total.source or "") if phase != "total" else "",
         ]  # fmt: skip
         made.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     return "\n".join(made)
 
+
+def _roofline(profile: Profile) -> str:
+    """The picture, and what it shows."""
+    picture = roofline.render(profile)
+    return picture and f"<h2>Roofline</h2>\n<p>{_ABOUT_ROOFLINE}</p>\n{picture}"
+
+
+_ABOUT_ROOFLINE = (
+    "Each disc is a kernel, as large as its time; point at it to read which. The line is the most "
+    "that one core can do: on the left it waits for memory, on the right for its own arithmetic. "
+    "Discs above it found their data in the core's caches; far below it there is time to win."
+)
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -126,6 +145,11 @@ p { color: #55555a; margin: .2rem 0 1rem; }
 table { border-collapse: collapse; font-size: 14px; }
 th, td { text-align: right; padding: .15rem .8rem .15rem 0; border-bottom: 1px solid #e4e4e7; }
 th:nth-child(-n+2), td:nth-child(-n+2), th:last-child, td:last-child { text-align: left; }
+h2 { font-size: 1.1rem; margin: 1.6rem 0 0; }
+svg { width: 100%; max-width: 900px; font: 12px ui-monospace, monospace; fill: #55555a; }
+.grid { stroke: #e4e4e7; }
+.roof { stroke: #1d1d1f; stroke-width: 2; fill: none; }
+circle { fill-opacity: .6; stroke: #fff; stroke-width: .5; }
 tr:last-child td { font-weight: 600; border: 0; }
 @media (prefers-color-scheme: dark) {
   body { color: #e8e8ea; background: #18181b; }
@@ -134,6 +158,10 @@ tr:last-child td { font-weight: 600; border: 0; }
   .bar { border-color: #18181b; }
   .bar:hover, .bar:focus { outline-color: #e8e8ea; }
   th, td { border-color: #3a3a3f; }
+  svg { fill: #a5a5ab; }
+  .grid { stroke: #3a3a3f; }
+  .roof { stroke: #e8e8ea; }
+  circle { stroke: #18181b; }
 }
 </style>
 </head>
@@ -143,9 +171,11 @@ tr:last-child td { font-weight: 600; border: 0; }
 <div id="flame"></div>
 <div id="about">Point at a bar to read about it; a click enlarges it, a click on the top bar shows
 all again.</div>
+$roofline
+<h2>Layers</h2>
 <table>
 <thead><tr><th>phase</th><th>layer</th><th>ms</th><th>time</th><th>MFLOP</th><th>of peak</th>
-<th>MB</th><th>line</th></tr></thead>
+<th>MB</th><th>of roof</th><th>line</th></tr></thead>
 <tbody>
 $layers
 </tbody>

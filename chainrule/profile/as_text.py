@@ -25,14 +25,18 @@ def _head(profile: Profile) -> str:
         f"{profile.executor} executor, 1 thread, {profile.processor}"
     ]
     if profile.peak:
-        lines.append(f"FMA peak of one core: {profile.peak / 1e9:.0f} GFLOP/s, measured")
+        lines.append(
+            f"one core: FMA peak {profile.peak / 1e9:.0f} GFLOP/s, memory "
+            f"{profile.memory / 1e9:.0f} GB/s beyond its own caches, measured"
+        )
     outside = max(profile.seconds - profile.total.seconds, 0.0)
     lines.append(f"outside of kernels (Python, memory of results): {_time(profile, outside)}")
     return "\n".join(lines)
 
 
 def _number_names(profile: Profile) -> list[str]:
-    return [_unit(profile)[0], "time", "MFLOP", "of peak" if profile.peak else "GFLOP/s", "MB"]
+    names = [_unit(profile)[0], "time", "MFLOP"]
+    return [*names, *(["of peak", "MB", "of roof"] if profile.peak else ["GFLOP/s", "MB"])]
 
 
 def _sums(profile: Profile, what: str, width: int) -> str:
@@ -48,7 +52,7 @@ def _sums(profile: Profile, what: str, width: int) -> str:
         rows.append([*shown, *_numbers(profile, total), line])
     blank = [""] * (len(names) - 1)
     rows.append(["total", *blank, *_numbers(profile, profile.total), ""])
-    return _laid_out(rows, len(names), width)
+    return _laid_out(rows, len(names), len(_number_names(profile)), width)
 
 
 def _folded(profile: Profile, layers: Sequence[Total]) -> list[Total]:
@@ -77,11 +81,11 @@ def _longest(profile: Profile, width: int) -> str:
         ]
         for row in sorted(profile.rows, key=lambda row: -row.seconds)[:_LONGEST]
     ]  # fmt: skip
-    return _laid_out([head, *rows], 3, width)
+    return _laid_out([head, *rows], 3, len(_number_names(profile)), width)
 
 
-def _laid_out(rows: Sequence[Sequence[str]], first: int, width: int) -> str:
-    """Columns under each other: five of numbers, to the right, after the first few.
+def _laid_out(rows: Sequence[Sequence[str]], first: int, numbers: int, width: int) -> str:
+    """Columns under each other: those of numbers, to the right, after the first few.
 
     The last column is cut where the line would be longer than ``width``.
     """
@@ -89,7 +93,7 @@ def _laid_out(rows: Sequence[Sequence[str]], first: int, width: int) -> str:
     lines = []
     for row in rows:
         cells = [
-            cell.rjust(length) if first <= number < first + 5 else cell.ljust(length)
+            cell.rjust(length) if first <= number < first + numbers else cell.ljust(length)
             for number, (cell, length) in enumerate(zip(row, wide, strict=True))
         ]
         start = "  ".join(cells[:-1]) + "  "
@@ -100,13 +104,14 @@ def _laid_out(rows: Sequence[Sequence[str]], first: int, width: int) -> str:
 
 
 def _numbers(profile: Profile, part: Row | Total) -> list[str]:
-    share = profile.share_of_peak(part)
+    peak, roof = profile.share_of_peak(part), profile.share_of_roof(part)
     whole = profile.total.seconds or 1.0
     rate = part.flops / part.seconds / 1e9 if part.seconds else 0.0
     return [
         _written(part.seconds * _unit(profile)[1]), f"{part.seconds / whole:.1%}",
         f"{part.flops / 1e6:.1f}",
-        f"{rate:.1f}" if share is None else f"{share:.0%}", f"{part.nbytes / 1e6:.1f}",
+        f"{rate:.1f}" if peak is None else f"{peak:.0%}", f"{part.nbytes / 1e6:.1f}",
+        *([] if roof is None else [f"{roof:.0%}"]),
     ]  # fmt: skip
 
 

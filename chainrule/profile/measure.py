@@ -81,7 +81,7 @@ def _rounds(rounds: int | None, once: Callable[[], object]) -> int:
 
 
 def _native(name: str, plan: Any, inputs: Sequence[Array], rounds: int | None) -> Profile:
-    from chainrule.run.native.peak import peak_flops
+    from chainrule.run.native.limits import memory_rate, peak_flops
     from chainrule.run.native.target import host
     from chainrule.run.native.timed import task_seconds
 
@@ -89,8 +89,10 @@ def _native(name: str, plan: Any, inputs: Sequence[Array], rounds: int | None) -
     tasks, ticks, walls = task_seconds(plan, inputs, count)
     seconds: list[float] = np.median(ticks, axis=0).tolist()
     rows = tuple(_task_rows(plan, tasks, seconds))
-    whole = float(np.median(walls))
-    return Profile(name, "native", host().cpu, count, whole, peak_flops(50), rows)
+    return Profile(
+        name, "native", host().cpu, count, float(np.median(walls)), peak_flops(50), memory_rate(),
+        rows,
+    )  # fmt: skip
 
 
 def _task_rows(
@@ -174,4 +176,4 @@ def _interpreted(name: str, graph: Graph, inputs: Sequence[Array], rounds: int |
         for node, found in times.items() if node.inputs
     ]  # fmt: skip
     whole = statistics.median(walls)
-    return Profile(name, "interpreter", platform.machine(), count, whole, 0.0, tuple(rows))
+    return Profile(name, "interpreter", platform.machine(), count, whole, 0.0, 0.0, tuple(rows))

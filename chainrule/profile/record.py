@@ -88,6 +88,7 @@ class Profile:
         rounds: how many calls were measured.
         seconds: of a whole call, the median; what is in no row is Python and the memory of results.
         peak: operations per second of one core that does nothing else; 0 where it is not known.
+        memory: bytes per second that one core moves beyond its own caches; 0 where it is not known.
         rows: in the order of the run.
     """
 
@@ -97,6 +98,7 @@ class Profile:
     rounds: int
     seconds: float
     peak: float
+    memory: float
     rows: tuple[Row, ...]
 
     def by(self, what: str) -> list[Total]:
@@ -126,9 +128,27 @@ class Profile:
 
     def share_of_peak(self, part: Row | Total) -> float | None:
         """Operations per second over the most that one core can do; None where it is not known."""
-        if not (self.peak and part.seconds):
+        if not self.peak:
             return None
-        return part.flops / part.seconds / self.peak
+        return part.flops / part.seconds / self.peak if part.seconds else 0.0
+
+    def share_of_roof(self, part: Row | Total) -> float | None:
+        """How near its kernels are to the most that one core can do, by the roofline model.
+
+        The least time of a kernel is that of its operations at the peak, or of its bytes at the
+        pace of memory, whichever is longer. Where caches had the data, it may take less: then it
+        counts as at its roof. None where peak and pace are not known.
+
+        Reference: S. Williams, A. Waterman, D. Patterson, "Roofline: an insightful visual
+        performance model for multicore architectures", CACM 52(4), 2009.
+        """
+        if not (self.peak and self.memory):
+            return None
+        rows = part.rows if isinstance(part, Total) else (part,)
+        return sum(min(row.seconds, self._least(row)) for row in rows) / (part.seconds or 1.0)
+
+    def _least(self, row: Row) -> float:
+        return max(row.flops / self.peak, row.nbytes / self.memory)
 
     def __str__(self) -> str:
         from chainrule.profile.as_text import render

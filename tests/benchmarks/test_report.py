@@ -13,7 +13,7 @@ import figures
 import pytest
 import report
 from common import geometric_mean, interval
-from figures import Results, ratio
+from figures import Results, Roof, ratio
 from measuring import Row
 from startup import Start
 from turns import CandidateError, Process, take_turns
@@ -96,12 +96,15 @@ def test_busy_machines_are_told(results: Results) -> None:
 
 def test_numbers_go_into_the_folder_and_come_back(results: Results, tmp_path: Path) -> None:
     results.profiles = {"W4": "step: 1 ms"}
+    kernels = [("forward", 1e-3, 50e6, 1e6), ("update", 1e-4, 0.0, 1e6)]
+    results.roofs = {"W4": Roof(100e9, 5e9, 0.5, 0.875, kernels)}
     report.save(results, tmp_path)
     assert report.load(tmp_path) == results
     assert "## W4: ResNet-20, SGD\n\n```\nstep: 1 ms\n```" in (tmp_path / "profiles.md").read_text()
     assert json.loads((tmp_path / "results.json").read_text("utf-8"))["rows"][0]["peaks"] == PEAKS
     page = (tmp_path / "README.md").read_text("utf-8")
-    for name in ("training", "inference", "start", "scaling"):
+    assert "| W4 | 50% | 88% | 100 |" in page
+    for name in ("roofline", "training", "inference", "start", "scaling"):
         assert f"![{name}]({name}.png)" in page
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 

@@ -364,7 +364,7 @@ def test_profile_of_the_digits(tmp_path: Path) -> None:
 
 def test_profile_explains_its_columns() -> None:
     shown = cli("profile", "--help").stdout
-    for column in ("ms", "time", "MFLOP", "of peak", "MB", "line"):
+    for column in ("ms", "time", "MFLOP", "of peak", "MB", "of roof", "line"):
         assert f"    {column} " in shown
 
 

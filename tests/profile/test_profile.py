@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import timeit
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from chainrule.core.graph import TensorType
 from chainrule.core.op import OPS, input
 from chainrule.core.ops.convolution import convolution
 from chainrule.errors import OptionError, Source
-from chainrule.profile import Profile, Row
+from chainrule.profile import Profile, Row, roofline
 from chainrule.profile.programs import step_of_file
 from chainrule.profile.work import flops
 
@@ -233,11 +235,11 @@ def test_the_gradient_of_a_strided_convolution_is_not_charged_for_zeros() -> Non
 
 # ------------------------------------------------------------------------------ renderings
 
-LINE = Source("train.py", 7, "step")
+LINE = Source("run.py", 7, "step")
 
 
 def made(*rows: Row, peak: float = 100e9, seconds: float = 4e-3) -> Profile:
-    return Profile("step", "native", "a processor", 9, seconds, peak, rows)
+    return Profile("step", "native", "a processor", 9, seconds, peak, peak / 20, rows)
 
 
 def example() -> Profile:
@@ -253,26 +255,26 @@ def test_text() -> None:
         example().text(["layer", "phase"], width=110)
         == """\
 step: 4.00 ms per call (median of 9), native executor, 1 thread, a processor
-FMA peak of one core: 100 GFLOP/s, measured
+one core: FMA peak 100 GFLOP/s, memory 5 GB/s beyond its own caches, measured
 outside of kernels (Python, memory of results): 0.00 ms
 
-phase     layer       ms    time  MFLOP  of peak   MB  line
-forward   body.fc1  1.00   25.0%   50.0      50%  2.0  train.py:7
-backward  body.fc1  2.00   50.0%  100.0      50%  4.0  train.py:7
-update    -         1.00   25.0%    0.0       0%  1.0
-total               4.00  100.0%  150.0      38%  7.0
+phase     layer       ms    time  MFLOP  of peak   MB  of roof  line
+forward   body.fc1  1.00   25.0%   50.0      50%  2.0      50%  run.py:7
+backward  body.fc1  2.00   50.0%  100.0      50%  4.0      50%  run.py:7
+update    -         1.00   25.0%    0.0       0%  1.0      20%
+total               4.00  100.0%  150.0      38%  7.0      43%
 
-phase       ms    time  MFLOP  of peak   MB  line
-forward   1.00   25.0%   50.0      50%  2.0  train.py:7
-backward  2.00   50.0%  100.0      50%  4.0  train.py:7
-update    1.00   25.0%    0.0       0%  1.0
-total     4.00  100.0%  150.0      38%  7.0
+phase       ms    time  MFLOP  of peak   MB  of roof  line
+forward   1.00   25.0%   50.0      50%  2.0      50%  run.py:7
+backward  2.00   50.0%  100.0      50%  4.0      50%  run.py:7
+update    1.00   25.0%    0.0       0%  1.0      20%
+total     4.00  100.0%  150.0      38%  7.0      43%
 
 The longest:
-kernel   phase     layer       ms   time  MFLOP  of peak   MB  line        what it computes
-gemm x4  backward  body.fc1  2.00  50.0%  100.0      50%  4.0  train.py:7  matmul
-gemm     forward   body.fc1  1.00  25.0%   50.0      50%  2.0  train.py:7  matmul add
-rows     update    -         1.00  25.0%    0.0       0%  1.0  -           a b c d e f +2"""
+kernel   phase     layer       ms   time  MFLOP  of peak   MB  of roof  line      what it computes
+gemm x4  backward  body.fc1  2.00  50.0%  100.0      50%  4.0      50%  run.py:7  matmul
+gemm     forward   body.fc1  1.00  25.0%   50.0      50%  2.0      50%  run.py:7  matmul add
+rows     update    -         1.00  25.0%    0.0       0%  1.0      20%  -         a b c d e f +2"""
     )
 
 
@@ -283,6 +285,46 @@ def test_short_steps_and_unknown_peaks_have_other_units() -> None:
     assert "3.00 us per call" in text
     assert re.search(r"phase +layer +us +time +MFLOP +GFLOP/s +MB", text)
     assert re.search(r"forward +- +2.00 +100.0% +0.0 +2.0 +0.0", text)
+
+
+def test_the_roof_is_of_arithmetic_or_of_memory() -> None:
+    """At 100 GFLOP/s and 5 GB/s; a kernel whose data was in the caches is at its roof."""
+    arithmetic = Row("forward", (), "gemm", ("matmul",), LINE, 1, 2e-3, 100e6, 1e6)
+    memory = Row("forward", (), "rows", ("add",), LINE, 1, 4e-3, 1e6, 10e6)
+    cached = Row("forward", (), "rows", ("add",), LINE, 1, 1e-3, 1e6, 10e6)
+    nothing = Row("forward", (), "rows", ("copy",), LINE, 1, 0.0, 0.0, 0.0)
+    found = made(arithmetic, memory, cached, nothing)
+    shares = [found.share_of_roof(row) for row in found.rows]
+    assert shares == pytest.approx([0.5, 0.5, 1.0, 0.0])
+    assert found.share_of_roof(found.total) == pytest.approx((1 + 2 + 1) / 7)
+    unknown = made(arithmetic, peak=0)
+    assert unknown.share_of_roof(arithmetic) is None
+    assert roofline.render(unknown) == ""
+
+
+def test_the_roofline_shows_every_kernel_that_computes() -> None:
+    text = roofline.render(example())
+    picture = ElementTree.fromstring(text)
+    discs = picture.findall("circle")
+    assert len(discs) == 2  # the update has no operations
+    titles = ["".join(disc.itertext()) for disc in discs]
+    assert titles[0].startswith("backward body.fc1: gemm (matmul)\n2.000 ms, 50.0 GFLOP/s, 50% of")
+    assert float(discs[0].get("r", 0)) == pytest.approx(2**0.5 * float(discs[1].get("r", 0)), 0.01)
+    (roof,) = picture.findall("polyline")
+    left, corner, right = (tuple(map(float, p.split(","))) for p in roof.get("points", "").split())
+    assert left[1] > corner[1] == right[1]  # up along memory's pace, then level at the peak
+    assert all(float(disc.get("cy", 0)) > corner[1] for disc in discs)
+
+
+@pytest.mark.usefixtures("native")
+def test_a_core_has_limits() -> None:
+    """Twice in a process, since a library's name can't come again; copying counts both ways."""
+    from chainrule.run.native.limits import memory_rate
+
+    rates = memory_rate(3), memory_rate(3)
+    array = np.zeros(1 << 23, np.float32)
+    seconds = min(timeit.repeat(array.copy, number=1, repeat=3))
+    assert all(0.2 * array.nbytes / seconds < rate < 1e12 for rate in rates)
 
 
 def test_little_layers_share_a_line() -> None:
@@ -300,7 +342,7 @@ def test_json() -> None:
     assert found["seconds"] == 4e-3
     assert found["rows"][0] == {
         "phase": "forward", "layer": "body.fc1", "kernel": "gemm", "ops": ["matmul", "add"],
-        "source": {"file": "train.py", "line": 7}, "calls": 1, "seconds": 1e-3, "flops": 50e6,
+        "source": {"file": "run.py", "line": 7}, "calls": 1, "seconds": 1e-3, "flops": 50e6,
         "nbytes": 2e6,
     }  # fmt: skip
     assert found["rows"][2]["source"] is None
@@ -311,6 +353,7 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     path = made(row).html(tmp_path / "profile.html")
     page = path.read_text("utf-8")
     assert "http" not in page
+    assert page.count("<circle") == 1
     assert page.count("<script>") == page.count("</script>") == 1
     assert "<b>" not in page.replace("\\u003c", "").split("<script>")[0]
     (bars,) = re.findall(r"top_bar = (\{.*\}), colors", page)
@@ -321,7 +364,7 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
 
 def test_sums_have_names() -> None:
     assert [total.name for total in example().by("kernel")] == [("gemm",), ("rows",)]
-    assert [total.name for total in example().by("line")] == [("train.py:7",), ("",)]
+    assert [total.name for total in example().by("line")] == [("run.py:7",), ("",)]
     with pytest.raises(OptionError, match="did you mean 'layer'"):
         example().by("layers")
 
