@@ -10,6 +10,7 @@ from common import Array
 from workloads import Step, Workload, chainrule_step, torch_model, torch_step
 
 OURS, ONNX, JAX, PEAK = "chainrule", "onnxruntime", "jax", "FMA loop"
+PRODUCTS = "the libraries of torch"
 EAGER, FUSED, NHWC, COMPILED = "torch", "torch fused", "torch channels_last", "torch.compile"
 
 

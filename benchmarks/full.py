@@ -33,6 +33,7 @@ from measuring import (
     QUICK,
     Settings,
     inference_rows,
+    products_rows,
     scaling_rows,
     sized_rows,
     training_rows,
@@ -130,6 +131,8 @@ def run(options: argparse.Namespace, results: Results) -> None:
     cr.set_executor("native")
     results.new_batch, results.planning = startup.new_batch_seconds()
     results.small_call = startup.small_call_seconds()
+    for name in options.names:
+        measure(f"products of {name}", products_rows, name, settings)
     for name in options.names:
         say(f"profile of {name}")
         results.profiles[name], results.roofs[name] = profile_of(name)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from candidates import OURS, PEAK, inference, training
+from candidates import OURS, PEAK, PRODUCTS, inference, training
 from turns import CandidateError, Process, take_turns
 from workloads import SIZES, WORKLOADS, Workload, named, sized, start_of
 
@@ -40,7 +40,7 @@ class Row:
     """One candidate on one workload.
 
     Attributes:
-        kind: training, inference or scaling.
+        kind: training, inference, products or scaling.
         seconds: of a step, round by round; a round of one candidate pairs with that of another.
         busy: seconds of processor time per second.
         flops: products and sums of the matrix products of a step.
@@ -76,6 +76,12 @@ def inference_rows(
     return _rows("inference", workload, [*map(str, batches)], names, settings)
 
 
+def products_rows(name: str, settings: Settings) -> tuple[list[Row], list[str]]:
+    """The products of a workload's step alone, by the libraries under PyTorch, on one thread."""
+    alone = replace(settings, threads=(1,), seconds=settings.seconds / 4)
+    return _rows("products", WORKLOADS[name], ["training"], [PRODUCTS], alone)
+
+
 def scaling_rows(
     kind: str, names: Sequence[str], settings: Settings
 ) -> tuple[list[Row], list[str]]:
@@ -103,7 +109,7 @@ def _rows(
         np.savez(start, **start_of(workload))
         process = partial(
             Process, workload=workload.name, keys=keys, start=str(start),
-            kind="inference" if kind == "inference" else "training",
+            kind="training" if kind == "scaling" else kind,
         )  # fmt: skip
         wanted = [(name, threads) for threads in settings.threads for name in names]
         everyone = {each: process(each[0], threads=each[1]) for each in [(PEAK, 1), *wanted]}
@@ -121,7 +127,8 @@ def _rows(
         rows += [
             Row(
                 kind, workload.name, batch, threads, name, [seconds for seconds, _ in turns],
-                float(np.mean([busy for _, busy in turns])), flops, peaks,
+                float(np.mean([busy for _, busy in turns])),
+                everyone[name, threads].flops or flops, peaks,
             )
             for (name, threads), turns in found.items() if name != PEAK
         ]  # fmt: skip

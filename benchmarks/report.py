@@ -178,11 +178,22 @@ def _roofs(results: Results) -> str:
     """How near our steps are to what one core can do."""
     if not results.roofs:
         return ""
+    alone = [row for row in results.rows if row.threads == 1]
+    ours = {r.workload: r for r in alone if (r.kind, r.candidate) == ("training", OURS)}
+    bare = {r.workload: r for r in alone if r.kind == "products"}
+
+    def cells_of(row: Row | None) -> tuple[str, str]:
+        return ("", "") if row is None else (_number(1e3 * median(row)), f"{share(row).median:.0%}")
+
     rows = [
-        (name, f"{roof.share:.0%}", f"{roof.of_peak:.0%}", f"{roof.peak / 1e9:.0f}")
+        (name, *cells_of(ours.get(name)), *cells_of(bare.get(name)), f"{roof.share:.0%}",
+         f"{roof.of_peak:.0%}")
         for name, roof in results.roofs.items()
-    ]
-    head = ("", "of roof", "share of the peak at the roof", "peak then, GFLOP/s")
+    ]  # fmt: skip
+    head = (
+        "", "our step, ms", "of peak", "libraries' products, ms", "of peak", "ours, of roof",
+        "of peak at the roof",
+    )  # fmt: skip
     return f"## Against what one core can do\n\n<roofline>\n\n{ROOF}\n\n{table(head, rows)}"
 
 
@@ -250,7 +261,11 @@ ROOF = """The least time of a kernel is that of its operations at the FMA peak, 
 the pace of memory, whichever is longer. In the picture each disc is a kernel of our training step
 on one thread, as large as its time; those above the line found their data in the core's caches. "Of
 roof" is what the least times are of the time taken; beside it stands the share of the peak that the
-step would have if each kernel took its least. Kernel by kernel it is in [profiles](profiles.md)."""
+step would have if each kernel took its least. Kernel by kernel it is in [profiles](profiles.md).
+
+What such a core gives in practice is seen in the libraries under PyTorch, MKL and oneDNN: beside
+our whole step stands what they take for its matrix products and convolutions alone, one after the
+other, without bias, activation, norm, attention, loss or update (`dev.py bench products`)."""
 
 METHOD = """## How it was measured
 

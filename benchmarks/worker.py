@@ -68,6 +68,12 @@ def _make(order: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     from workloads import named
 
     workload = named(order["workload"])
+    if order["kind"] == "products":
+        from products import products_step
+
+        step, flops = products_step(workload)
+        step()
+        return dict.fromkeys(order["keys"], step), {"flops": flops}
     if order["kind"] == "training":
         steps = {"training": training_step(name, workload, _weights(order["start"]))}
     else:

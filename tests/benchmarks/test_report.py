@@ -97,13 +97,14 @@ def test_busy_machines_are_told(results: Results) -> None:
 def test_numbers_go_into_the_folder_and_come_back(results: Results, tmp_path: Path) -> None:
     results.profiles = {"W4": "step: 1 ms"}
     kernels = [("forward", 1e-3, 50e6, 1e6), ("update", 1e-4, 0.0, 1e6)]
+    results.rows.append(row(candidates.PRODUCTS, 0.15, "products", flops=10e9))
     results.roofs = {"W4": Roof(100e9, 5e9, 0.5, 0.875, kernels)}
     report.save(results, tmp_path)
     assert report.load(tmp_path) == results
     assert "## W4: ResNet-20, SGD\n\n```\nstep: 1 ms\n```" in (tmp_path / "profiles.md").read_text()
     assert json.loads((tmp_path / "results.json").read_text("utf-8"))["rows"][0]["peaks"] == PEAKS
     page = (tmp_path / "README.md").read_text("utf-8")
-    assert "| W4 | 50% | 88% | 100 |" in page
+    assert "| W4 | 200 | 78% | 150 | 67% | 50% | 88% |" in page
     for name in ("roofline", "training", "inference", "start", "scaling"):
         assert f"![{name}]({name}.png)" in page
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
