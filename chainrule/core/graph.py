@@ -165,7 +165,8 @@ class Node(Operators):
         type: shape and dtype of its result, or a tuple of them.
         scope: path of the layer that made it, for example ``("encoder", "fc1")``.
         origin: the forward node it was derived from, when it is part of a gradient or a body.
-        source: the line of the user's program that made it; None for data, which nothing computes.
+        source: the line of the user's program that made it; None for what nothing computes: data,
+            values of variables.
         phase: the part of a step that it belongs to: ``forward``, ``backward`` or ``update``.
         serial: a number that grows in program order.
         trace: the trace it belongs to; 0 outside traces.
@@ -212,7 +213,7 @@ class Node(Operators):
         self.type = type
         self.scope = here["scope"]
         self.origin = here["origin"]
-        self.source = source or here["source"] or (None if value is not None else caller())
+        self.source = source or here["source"] or (caller() if inputs else None)
         self.phase = here["phase"]
         self.serial = next(_serials)
         self.trace = here["trace"]

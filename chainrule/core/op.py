@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from chainrule.core.graph import (
     kinds,
     place,
 )
-from chainrule.core.subgraph import kind
+from chainrule.core.subgraph import kind, kind_of
 from chainrule.errors import ChainruleError, DTypeError, ShapeError, Source
 
 # (cotangent, result, *inputs, **attrs) -> cotangent of one input
@@ -109,9 +109,59 @@ def located(error: ChainruleError) -> ChainruleError:
     return error.at(".".join(place.scope), place.source or caller())
 
 
+def _fit(operand: Any, node: Node) -> _Fit:
+    """What was done to an operand, from the node that became an input."""
+    stretched = None
+    if node is not operand and node.op.name == "broadcast_to":
+        stretched = node.tensor_type, node.attrs, kind_of(node)
+        (node,) = node.inputs
+    return _Fit(None if node is operand else node.dtype, stretched)
+
+
+def _fitted(operands: Sequence[Any], recipe: Recipe) -> tuple[Node, ...]:
+    """The operands as inputs."""
+    nodes = []
+    for operand, (dtype, stretched) in zip(operands, recipe.fits, strict=True):
+        node = operand if dtype is None else lift(operand, dtype)
+        if stretched is not None:
+            type, attrs, kind = stretched
+            node = Node(OPS["broadcast_to"], (node,), attrs, type)
+            node.kind = kind
+        nodes.append(node)
+    return tuple(nodes)
+
+
 def plain_operands(op: Op, *operands: Any) -> tuple[Node, ...]:
     """The default rule: operands are taken as they are."""
     return tuple(map(as_node, operands))
+
+
+class _Fit(NamedTuple):
+    """What is done to an operand before it is an input.
+
+    Attributes:
+        dtype: it becomes of this type; None: it has it.
+        stretched: type, attributes and kind of the node that stretches it; None: it has the shape.
+    """
+
+    dtype: DType | None
+    stretched: tuple[TensorType, Mapping[str, Any], int] | None
+
+
+class Recipe(NamedTuple):
+    """How an elementwise op makes a node of operands of some types.
+
+    Attributes:
+        type: of the result.
+        fits: for each operand.
+    """
+
+    type: TensorType
+    fits: tuple[_Fit, ...]
+
+
+# Of an op.
+_RECIPES_KEPT = 1_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -130,6 +180,7 @@ class Op:
         arity: the number of inputs; None when any number will do.
         elementwise: each entry of the result depends on the inputs' entries at its own place alone.
         kind: the kind of its nodes without attributes.
+        recipes: of an elementwise op without attributes, by the types of operands seen before.
     """
 
     name: str
@@ -143,21 +194,42 @@ class Op:
     arity: int | None = 1
     elementwise: bool = False
     kind: int = field(init=False, default_factory=kinds.__next__)
+    recipes: dict[tuple[Hashable, ...], Recipe] = field(init=False, default_factory=dict)
 
     def __call__(self, *operands: Any, **attrs: Any) -> Node:
         here = place.source
         if here is None:  # the nodes of one call come from one line
             place.source = caller()
         try:
+            if self.elementwise and not attrs:
+                recipe = self.recipe(operands)
+                return Node(self, _fitted(operands, recipe), attrs, recipe.type)
+            return self._made(operands, attrs)
+        finally:
+            place.source = here
+
+    def _made(self, operands: Sequence[Any], attrs: Mapping[str, Any]) -> Node:
+        """A node, by the rules for operands and types."""
+        try:
             inputs = self.operands(self, *operands)
             if self.arity is not None and len(inputs) != self.arity:
                 raise TypeError(f"{self.name} takes {self.arity} inputs, not {len(inputs)}")
-            type = self.infer(*[node.type for node in inputs], **attrs)
-            return Node(self, inputs, attrs, type)
+            return Node(self, inputs, attrs, self.infer(*[node.type for node in inputs], **attrs))
         except ChainruleError as error:
             raise located(error) from None
-        finally:
-            place.source = here
+
+    def recipe(self, operands: Sequence[Any]) -> Recipe:
+        """How an elementwise op makes a node of these: its rules are asked once for their types."""
+        types: list[Any] = [x.type if isinstance(x, Node) else type(x) for x in operands]
+        key = (default_dtype(), *types)
+        found = self.recipes.get(key)
+        if found is None:
+            made = self._made(operands, {})
+            fits = tuple(map(_fit, operands, made.inputs))
+            if len(self.recipes) == _RECIPES_KEPT:
+                self.recipes.clear()
+            found = self.recipes[key] = Recipe(made.tensor_type, fits)
+        return found
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -228,7 +300,7 @@ WRITTEN = register(
 
 def written(node: Node, variable: Variable) -> Node:
     """The value a variable has from here on; gradients of later uses end here, as at a read."""
-    made = Node(WRITTEN, (node,), {"variable": variable}, node.type)
+    made = Node(WRITTEN, (node,), {"variable": variable}, node.type, source=node.source)
     made.needs_grad = variable.trainable
     return made
 
@@ -261,11 +333,11 @@ def _number(value: bool | int | float, dtype: DType) -> tuple[Mapping[str, Any],
     return attrs, kind(CONSTANT, attrs), TensorType((), dtype)
 
 
-@functools.lru_cache(1024)
-def _form(op: Op, name: str, value: Hashable) -> tuple[Mapping[str, Any], int]:
-    """Attributes and kind of nodes with one attribute."""
-    attrs = {name: value}
-    return attrs, kind(op, attrs)
+@functools.lru_cache(256)
+def _picking(index: int) -> tuple[Mapping[str, Any], int]:
+    """Attributes and kind of a node that picks one result."""
+    attrs = {"index": index}
+    return attrs, kind(PICK, attrs)
 
 
 def _pick_rule(*_: Any, **__: Any) -> Node:
@@ -287,7 +359,7 @@ def pick(node: Node, index: int) -> Node:
     """One result of an op that has several."""
     types = node.type
     assert not isinstance(types, TensorType)
-    attrs, kind = _form(PICK, "index", index)
+    attrs, kind = _picking(index)
     made = Node(PICK, (node,), attrs, types[index])
     made.kind = kind
     return made
@@ -327,12 +399,8 @@ def common_dtype(op: Op, operands: Sequence[Any]) -> DType:
 
 def broadcast_shape(op: Op, shapes: Sequence[Shape]) -> Shape:
     """NumPy's rule: axes are matched from the last; an axis of length 1 stretches."""
-    if len(shapes) == 2:  # as most are, and NumPy takes its time
-        short, long = shapes
-        if len(short) > len(long):
-            short, long = long, short
-        if long[len(long) - len(short) :] == short:
-            return long
+    if len({*shapes}) == 1:  # NumPy takes its time
+        return shapes[0]
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -347,6 +415,8 @@ def broadcast_shape(op: Op, shapes: Sequence[Shape]) -> Shape:
 def lift(operand: Any, dtype: DType) -> Node:
     """The operand as a node of the given type."""
     if not isinstance(operand, Node):
+        if not isinstance(operand, NUMBERS):
+            raise _no_operand("graph", operand)
         return constant(operand, dtype)
     if operand.dtype == dtype:
         return operand
@@ -361,27 +431,13 @@ def of_one_dtype(op: Op, *operands: Any) -> tuple[Node, ...]:
     return tuple([lift(operand, dtype) for operand in operands])
 
 
-def _are_alike(operands: Sequence[Any]) -> bool:
-    """Whether all are nodes of one type, as most operands are."""
-    type = None
-    for operand in operands:
-        if not isinstance(operand, Node) or (type is not None and operand.type != type):
-            return False
-        type = operand.type
-    return True
-
-
 def broadcasting(op: Op, *operands: Any) -> tuple[Node, ...]:
     """Elementwise ops: one element type, one shape."""
-    if _are_alike(operands):
-        return operands
     return _stretched(op, operands, common_dtype(op, operands))
 
 
 def floating(op: Op, *operands: Any) -> tuple[Node, ...]:
     """As :func:`broadcasting`, whole numbers becoming floats: for division, exp, sigmoid ..."""
-    if _are_alike(operands) and operands[0].dtype.kind == "f":
-        return operands
     dtype = common_dtype(op, operands)
     return _stretched(op, operands, dtype if dtype.kind == "f" else default_dtype())
 
@@ -390,16 +446,8 @@ def _stretched(op: Op, operands: Sequence[Any], dtype: DType) -> tuple[Node, ...
     """The operands as nodes of one element type and one shape."""
     nodes = [lift(operand, dtype) for operand in operands]
     shape = broadcast_shape(op, [node.shape for node in nodes])
-    return tuple([node if node.shape == shape else _stretch(node, shape) for node in nodes])
-
-
-def _stretch(node: Node, shape: Shape) -> Node:
-    """What ``broadcast_to`` makes, for a shape that is known to fit."""
-    op = OPS["broadcast_to"]
-    attrs, kind = _form(op, "shape", shape)
-    made = Node(op, (node,), attrs, TensorType(shape, node.dtype))
-    made.kind = kind
-    return made
+    stretch = OPS["broadcast_to"]
+    return tuple([node if node.shape == shape else stretch(node, shape=shape) for node in nodes])
 
 
 # ------------------------------------------------------------------------------ shape rules

@@ -8,13 +8,12 @@ primitives, and for the functions named here; those of networks wait, and what r
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from chainrule.core.arrays import Array, owned
-from chainrule.core.dtype import DType, default_dtype
 from chainrule.core.graph import Node, TensorType
 from chainrule.core.op import CONSTANT, Op
 from chainrule.run.interpreter import evaluate, quietly
@@ -24,37 +23,25 @@ _ENTRIES = 1_000
 # A function of more nodes than these is worth a plan.
 _NODES = 32
 _FUNCTIONS = frozenset(("mean", "var", "square"))
-# Of an elementwise op on operands of some types: the types of the result and of its inputs.
-_rules: dict[tuple[Hashable, ...], tuple[TensorType, list[DType]]] = {}
-_RULES_KEPT = 1_000
 
 
 def pointwise(op: Op, operands: Sequence[Any]) -> Node | None:
     """An elementwise op on a little data and numbers; None if it is something else."""
-    key: list[Any] = [op, default_dtype()]
     arrays: list[Any] = []
     for operand in operands:
         if isinstance(operand, Node):
             array = operand.value
             if array is None or operand.needs_grad or array.size > _ENTRIES:
                 return None
-            key.append(operand.type)
             arrays.append(array)
         else:
-            key.append(type(operand))
             arrays.append(operand)
     if not op.elementwise or op.evaluate is None:
         return None
-    rule = _rules.get(tuple(key))
-    if rule is None:
-        made = op(*operands)
-        if len(_rules) == _RULES_KEPT:
-            _rules.clear()
-        rule = _rules[tuple(key)] = made.tensor_type, [child.dtype for child in made.inputs]
-    type_, dtypes = rule
-    given = [np.asarray(array, dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
+    recipe = op.recipe(operands)
+    given = [np.asarray(array, fit.dtype) for array, fit in zip(arrays, recipe.fits, strict=True)]
     result = quietly(op.evaluate, *given)
-    return Node(op, (), {}, type_, owned(np.asarray(result)))
+    return Node(op, (), {}, recipe.type, owned(np.asarray(result)))
 
 
 def small_value(node: Node) -> Array | None:

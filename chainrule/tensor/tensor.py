@@ -216,7 +216,8 @@ class Tensor(Methods):
         node = self.node
         if node.value is None:
             if node.trace and node.trace == place.trace:
-                raise TracedValueError(asked=asked, detail="").at(".".join(node.scope), node.source)
+                error = TracedValueError(asked=asked, detail="")
+                raise error.at(".".join(node.scope), node.source or caller())
             current().evaluate([node])
         if node.op.name == "read" and node.value is None:
             value: Array = node.attrs["variable"].value
@@ -783,10 +784,21 @@ def operand_nodes(*values: Any) -> list[Any]:
 
 def apply(op: Op, *operands: Any) -> Tensor:
     """An op on tensors, arrays and numbers."""
-    if Number not in map(type, operands):
-        nodes = [operand_node(operand) for operand in operands]
-        known = None if place.trace else pointwise(op, nodes)
-        return wrap(op(*nodes)) if known is None else Tensor(known)
+    nodes: list[Any] = []
+    for operand in operands:
+        kind = type(operand)
+        if kind is Number:
+            return _of_numbers(op, operands)
+        nodes.append(operand._node if kind is Tensor else operand_node(operand))
+    known = None if place.trace else pointwise(op, nodes)
+    if known is not None:
+        return Tensor(known)
+    made = op(*nodes)
+    return Tensor(made) if op.elementwise else wrap(made)  # as pointwise says, nothing is known
+
+
+def _of_numbers(op: Op, operands: Sequence[Any]) -> Tensor:
+    """An op on operands of which some are numbers handed to a compiled step."""
     made = op(*operand_nodes(*operands))
     weak = {Number, float, int, bool}.issuperset(map(type, operands))
     return Number(made) if weak and types.is_float(made.dtype) else wrap(made)

@@ -23,7 +23,6 @@ from chainrule.core.op import (
     Hazard,
     Notation,
     Op,
-    as_node,
     bool_type,
     broadcast_shape,
     broadcasting,
@@ -269,8 +268,7 @@ less_equal = binary("less_equal", np.less_equal, None, infix("<=", r"\le", SUM, 
 
 
 def _logical(op: Op, *operands: Any) -> tuple[Node, ...]:
-    nodes = [cast(as_node(operand), "bool") for operand in operands]
-    return broadcasting(op, *nodes)
+    return broadcasting(op, *[lift(operand, bool_) for operand in operands])
 
 
 def _connective(name: str, evaluate: Callable[..., Array], sign: str, latex: str) -> Op:
@@ -320,7 +318,7 @@ def _where_operands(op: Op, condition: Any, a: Any, b: Any) -> tuple[Node, ...]:
     from chainrule.core.ops.shape import broadcast_to
 
     dtype = common_dtype(op, (a, b))
-    nodes = (cast(as_node(condition), "bool"), lift(a, dtype), lift(b, dtype))
+    nodes = (lift(condition, bool_), lift(a, dtype), lift(b, dtype))
     shape = broadcast_shape(op, [node.shape for node in nodes])
     return tuple(broadcast_to(node, shape) for node in nodes)
 
