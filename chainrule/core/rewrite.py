@@ -53,14 +53,18 @@ def _with_results(graph: Graph, done: Mapping[Node, Node]) -> Graph:
     return Graph(graph.inputs, outputs, {v: done[node] for v, node in graph.writes.items()})
 
 
-def replaced(graph: Graph, rule: Rule) -> Graph:
+def replaced(graph: Graph, rule: Rule, first: Sequence[Node] = ()) -> Graph:
     """The graph with other nodes where the rule gives some; its inputs stay.
 
     The rule gets a node of the graph itself, which it may know by who uses it, and what stands for
     the nodes before; :func:`rewritten` hands over nodes whose inputs were replaced.
+
+    Args:
+        first: nodes of the graph that come before all that they do not depend on.
     """
     done = {node: node for node in graph.inputs}
-    for node in graph.nodes:
+    order = walk((*first, *graph.results), stop=done.__contains__) if first else graph.nodes
+    for node in order:
         if node not in done:
             made = rule(node, done)
             done[node] = _on(done, node) if made is None else made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,19 @@ def test_forward_alone() -> None:
     arrays = [np.random.default_rng(1).random(n.shape).astype(np.float32) for n in graph.inputs]
     (expected,) = interpreter.prepare(graph)(arrays, [])
     np.testing.assert_allclose(plan(arrays, [])[0], expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(4))])
+def test_results_in_any_order(order: tuple[int, ...]) -> None:
+    """dv asks for neither v nor y, and may come by before them."""
+    graph = graph_of(33, 33, 8, 8, True)
+    graph = Graph(graph.inputs, [graph.outputs[index] for index in order])
+    plan = Plan(graph)
+    assert {"attention", "attention_gradient", "rows"}.issuperset(kernels(plan))
+    arrays = [np.random.default_rng(1).random(n.shape).astype(np.float32) for n in graph.inputs]
+    expected = interpreter.prepare(graph)(arrays, [])
+    for found, wanted in zip(plan(arrays, []), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=1e-5)
 
 
 def test_no_matrix_of_weights_stands_in_memory() -> None:

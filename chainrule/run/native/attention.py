@@ -105,12 +105,15 @@ def _rebuilt(graph: Graph, parts: Mapping[Node, tuple[_Found, int]]) -> Graph:
         return pick(backward[each.output], index)
 
     def rule(node: Node, done: Mapping[Node, Node]) -> Node | None:
-        if node not in parts:
+        each, index = parts.get(node, (None, 0))
+        if each is None or not done.keys() >= {each.q, each.k, each.v}:
             return None
         with derived_from(node):
-            return made(done, *parts[node])
+            return made(done, each, index)
 
-    return replaced(graph, rule)
+    # dV alone asks for none of them; it may come before what else does.
+    found = dict.fromkeys(each for each, _ in parts.values())
+    return replaced(graph, rule, [x for each in found for x in (each.q, each.k, each.v)])
 
 
 # ------------------------------------------------------------------------------ matching
