@@ -8,6 +8,7 @@ have an evaluation and a derivative of its own, which tests hold against the bod
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -109,31 +110,12 @@ def located(error: ChainruleError) -> ChainruleError:
     return error.at(".".join(place.scope), place.source or caller())
 
 
-def _fit(operand: Any, node: Node) -> _Fit:
-    """What was done to an operand, from the node that became an input."""
-    stretched = None
-    if node is not operand and node.op.name == "broadcast_to":
-        stretched = node.tensor_type, node.attrs, kind_of(node)
-        (node,) = node.inputs
-    return _Fit(None if node is operand else node.dtype, stretched)
-
-
-def _fitted(operands: Sequence[Any], recipe: Recipe) -> tuple[Node, ...]:
-    """The operands as inputs."""
-    nodes = []
-    for operand, (dtype, stretched) in zip(operands, recipe.fits, strict=True):
-        node = operand if dtype is None else lift(operand, dtype)
-        if stretched is not None:
-            type, attrs, kind = stretched
-            node = Node(OPS["broadcast_to"], (node,), attrs, type)
-            node.kind = kind
-        nodes.append(node)
-    return tuple(nodes)
-
-
 def plain_operands(op: Op, *operands: Any) -> tuple[Node, ...]:
     """The default rule: operands are taken as they are."""
     return tuple(map(as_node, operands))
+
+
+# The rules of an op are asked once for its attributes and the types of its operands.
 
 
 class _Fit(NamedTuple):
@@ -149,19 +131,63 @@ class _Fit(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How an elementwise op makes a node of operands of some types.
+    """How an op makes a node of operands of some types.
 
     Attributes:
         type: of the result.
         fits: for each operand.
     """
 
-    type: TensorType
+    type: ResultType
     fits: tuple[_Fit, ...]
 
 
-# Of an op.
-_RECIPES_KEPT = 1_000
+# By kind, default type and the types of the operands; None: what the rules do is no recipe.
+_recipes: dict[tuple[Hashable, ...], Recipe | None] = {}
+_RECIPES_KEPT = 10_000
+
+
+def _recipe_key(kind: int, operands: Sequence[Any]) -> tuple[Hashable, ...]:
+    types: list[Any] = [x.type if isinstance(x, Node) else type(x) for x in operands]
+    return (kind, default_dtype(), *types)
+
+
+def _learn(key: tuple[Hashable, ...], operands: Sequence[Any], made: Node) -> Recipe | None:
+    """Keep how a node was made: the rules need not be asked again."""
+    if len(_recipes) >= _RECIPES_KEPT:
+        _recipes.clear()
+    found = _recipes[key] = _recipe_of(operands, made)
+    return found
+
+
+def _recipe_of(operands: Sequence[Any], made: Node) -> Recipe | None:
+    """How a node was made, from what became its inputs."""
+    if len(operands) != len(made.inputs):
+        return None
+    fits = []
+    for operand, node in zip(operands, made.inputs, strict=True):
+        stretched = None
+        if node is not operand and node.op.name == "broadcast_to":
+            stretched = node.tensor_type, node.attrs, kind_of(node)
+            (node,) = node.inputs
+        is_lifted = node.inputs == (operand,) if isinstance(operand, Node) else not node.inputs
+        if node is not operand and not (is_lifted and node.op.name in ("cast", "constant")):
+            return None
+        fits.append(_Fit(None if node is operand else node.dtype, stretched))
+    return Recipe(made.type, tuple(fits))
+
+
+def _fitted(operands: Sequence[Any], recipe: Recipe) -> tuple[Node, ...]:
+    """The operands as inputs."""
+    nodes = []
+    for operand, (dtype, stretched) in zip(operands, recipe.fits, strict=True):
+        node = operand if dtype is None else lift(operand, dtype)
+        if stretched is not None:
+            type, attrs, kind = stretched
+            node = Node(OPS["broadcast_to"], (node,), attrs, type)
+            node.kind = kind
+        nodes.append(node)
+    return tuple(nodes)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -180,7 +206,6 @@ class Op:
         arity: the number of inputs; None when any number will do.
         elementwise: each entry of the result depends on the inputs' entries at its own place alone.
         kind: the kind of its nodes without attributes.
-        recipes: of an elementwise op without attributes, by the types of operands seen before.
     """
 
     name: str
@@ -194,17 +219,23 @@ class Op:
     arity: int | None = 1
     elementwise: bool = False
     kind: int = field(init=False, default_factory=kinds.__next__)
-    recipes: dict[tuple[Hashable, ...], Recipe] = field(init=False, default_factory=dict)
 
     def __call__(self, *operands: Any, **attrs: Any) -> Node:
         here = place.source
         if here is None:  # the nodes of one call come from one line
             place.source = caller()
         try:
-            if self.elementwise and not attrs:
-                recipe = self.recipe(operands)
-                return Node(self, _fitted(operands, recipe), attrs, recipe.type)
-            return self._made(operands, attrs)
+            number = kind(self, attrs) if attrs else self.kind
+            key = _recipe_key(number, operands)
+            recipe = _recipes.get(key)
+            if recipe is not None:
+                made = Node(self, _fitted(operands, recipe), attrs, recipe.type)
+            else:
+                made = self._made(operands, attrs)
+                if key not in _recipes:
+                    _learn(key, operands, made)
+            made.kind = number
+            return made
         finally:
             place.source = here
 
@@ -218,17 +249,12 @@ class Op:
         except ChainruleError as error:
             raise located(error) from None
 
-    def recipe(self, operands: Sequence[Any]) -> Recipe:
-        """How an elementwise op makes a node of these: its rules are asked once for their types."""
-        types: list[Any] = [x.type if isinstance(x, Node) else type(x) for x in operands]
-        key = (default_dtype(), *types)
-        found = self.recipes.get(key)
-        if found is None:
-            made = self._made(operands, {})
-            fits = tuple(map(_fit, operands, made.inputs))
-            if len(self.recipes) == _RECIPES_KEPT:
-                self.recipes.clear()
-            found = self.recipes[key] = Recipe(made.tensor_type, fits)
+    def recipe(self, operands: Sequence[Any]) -> Recipe | None:
+        """How a node without attributes is made of these."""
+        key = _recipe_key(self.kind, operands)
+        found = _recipes.get(key)
+        if found is None and key not in _recipes:
+            found = _learn(key, operands, self._made(operands, {}))
         return found
 
     def __repr__(self) -> str:
@@ -317,7 +343,7 @@ def input(
 
 def constant(value: bool | int | float, dtype: DType) -> Node:
     """A number that is part of the program."""
-    attrs, kind, type = (_number if value else _number.__wrapped__)(value, dtype)  # 0 is not -0
+    attrs, kind, type = _number(value, dtype, not value and math.copysign(1, value) < 0)
     node = Node(CONSTANT, (), attrs, type)
     node.kind = kind
     return node
@@ -327,8 +353,10 @@ def constant(value: bool | int | float, dtype: DType) -> Node:
 
 
 @functools.lru_cache(1024, typed=True)
-def _number(value: bool | int | float, dtype: DType) -> tuple[Mapping[str, Any], int, TensorType]:
-    """Attributes, kind and type of a constant."""
+def _number(
+    value: bool | int | float, dtype: DType, is_negative_zero: bool
+) -> tuple[Mapping[str, Any], int, TensorType]:
+    """Attributes, kind and type of a constant; -0.0 is another key than 0.0."""
     attrs = {"value": dtype.type(value).item(), "dtype": dtype}
     return attrs, kind(CONSTANT, attrs), TensorType((), dtype)
 
@@ -448,43 +476,3 @@ def _stretched(op: Op, operands: Sequence[Any], dtype: DType) -> tuple[Node, ...
     shape = broadcast_shape(op, [node.shape for node in nodes])
     stretch = OPS["broadcast_to"]
     return tuple([node if node.shape == shape else stretch(node, shape=shape) for node in nodes])
-
-
-# ------------------------------------------------------------------------------ shape rules
-
-
-def same_type(*types: TensorType, **attrs: Any) -> TensorType:
-    """The result has the type of the first input."""
-    return types[0]
-
-
-def bool_type(*types: TensorType, **attrs: Any) -> TensorType:
-    """The result is true or false for every entry."""
-    return TensorType(types[0].shape, np.dtype(np.bool_))
-
-
-def normalize_dim(op: str, dim: int, ndim: int) -> int:
-    """An axis counted from the front, from one that may count from the back.
-
-    A tensor without axes is taken as one of length 1, as in PyTorch.
-    """
-    axes = max(ndim, 1)
-    if not -axes <= dim < axes:
-        error = ShapeError(
-            op=op,
-            expected=f"a dim in {-axes}..{axes - 1}",
-            got=f"dim={dim} for a tensor with {ndim} axes",
-            mend="axes count from 0; -1 is the last",
-        )
-        raise located(error)
-    return dim % axes
-
-
-def normalize_dims(op: str, dims: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    """Sorted axes counted from the front; None means all."""
-    if dims is None:
-        return tuple(range(ndim))
-    chosen = (dims,) if isinstance(dims, int) else tuple(dims)
-    if not ndim:
-        return ()
-    return tuple(sorted({normalize_dim(op, dim, ndim) for dim in chosen}))

@@ -39,6 +39,8 @@ def pointwise(op: Op, operands: Sequence[Any]) -> Node | None:
     if not op.elementwise or op.evaluate is None:
         return None
     recipe = op.recipe(operands)
+    if recipe is None:
+        return None
     given = [np.asarray(array, fit.dtype) for array, fit in zip(arrays, recipe.fits, strict=True)]
     result = quietly(op.evaluate, *given)
     return Node(op, (), {}, recipe.type, owned(np.asarray(result)))

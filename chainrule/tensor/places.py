@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.core.graph import Node, Shape
-from chainrule.core.op import located, normalize_dim
+from chainrule.core.op import located
 from chainrule.core.ops import arithmetic, shape
+from chainrule.core.shape_rules import normalize_dim
 from chainrule.errors import ShapeError
 from chainrule.tensor.tensor import Tensor, operand_node, wrap
 

@@ -12,7 +12,8 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.core.graph import Graph, TensorType
-from chainrule.core.op import Notation, Op, input, same_type
+from chainrule.core.op import Notation, Op, input
+from chainrule.core.shape_rules import same_type
 from chainrule.errors import NoKernelWarning
 from chainrule.optim import schedules
 from chainrule.run import interpreter, native

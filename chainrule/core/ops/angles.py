@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.core.op import Notation, Op, floating, register, same_type
+from chainrule.core.op import Notation, Op, floating, register
+from chainrule.core.shape_rules import same_type
 
 atan = register(
     Op(

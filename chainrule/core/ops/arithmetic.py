@@ -23,15 +23,14 @@ from chainrule.core.op import (
     Hazard,
     Notation,
     Op,
-    bool_type,
     broadcast_shape,
     broadcasting,
     common_dtype,
     floating,
     lift,
     register,
-    same_type,
 )
+from chainrule.core.shape_rules import bool_type, same_type
 from chainrule.errors import DTypeError
 
 Rule = Callable[..., Node]

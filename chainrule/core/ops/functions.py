@@ -26,11 +26,8 @@ from chainrule.core.op import (
     Op,
     broadcasting,
     floating,
-    normalize_dim,
-    normalize_dims,
     of_one_dtype,
     register,
-    same_type,
 )
 from chainrule.core.ops import reduction
 from chainrule.core.ops.arithmetic import (
@@ -61,6 +58,7 @@ from chainrule.core.ops.shape import (
     transpose,
     unsqueeze,
 )
+from chainrule.core.shape_rules import normalize_dim, normalize_dims, same_type
 from chainrule.errors import LabelTypeError, LayerInputError, OptionError, ShapeError, closest
 
 Rule = Callable[..., Node]

@@ -8,10 +8,11 @@ import numpy as np
 
 from chainrule.core.dtype import int64
 from chainrule.core.graph import Node
-from chainrule.core.op import Notation, Op, located, normalize_dim, register, same_type
+from chainrule.core.op import Notation, Op, located, register
 from chainrule.core.ops.arithmetic import cast, less_equal, where
 from chainrule.core.ops.reduction import sort
 from chainrule.core.ops.shape import broadcast_to, flip, iota, reshape, slice_, squeeze, unsqueeze
+from chainrule.core.shape_rules import normalize_dim, same_type
 from chainrule.errors import OptionError, ShapeError
 
 # ---------------------------------------------------------------------------------- sums

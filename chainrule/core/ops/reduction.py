@@ -9,9 +9,10 @@ import numpy as np
 
 from chainrule.core.dtype import bool_, int64, is_float, uint8
 from chainrule.core.graph import Array, Node, Shape, TensorType
-from chainrule.core.op import Joint, Notation, Op, normalize_dim, normalize_dims, register, results
+from chainrule.core.op import Joint, Notation, Op, register, results
 from chainrule.core.ops.arithmetic import cast, equal
 from chainrule.core.ops.shape import broadcast_to, gather_add, reshape
+from chainrule.core.shape_rules import normalize_dim, normalize_dims
 from chainrule.errors import ShapeError
 
 Dims = int | Sequence[int] | None

@@ -14,17 +14,8 @@ import numpy as np
 
 from chainrule.core.dtype import DType, int64
 from chainrule.core.graph import Array, Node, Shape, TensorType
-from chainrule.core.op import (
-    ATOM,
-    POWER,
-    Notation,
-    Op,
-    constant,
-    located,
-    normalize_dim,
-    normalize_dims,
-    register,
-)
+from chainrule.core.op import ATOM, POWER, Notation, Op, constant, located, register
+from chainrule.core.shape_rules import normalize_dim, normalize_dims
 from chainrule.errors import DTypeError, IndexRangeError, ShapeError
 
 # ---------------------------------------------------------------------------------- views
