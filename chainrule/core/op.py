@@ -162,7 +162,8 @@ def _learn(key: tuple[Hashable, ...], operands: Sequence[Any], made: Node) -> Re
 
 def _recipe_of(operands: Sequence[Any], made: Node) -> Recipe | None:
     """How a node was made, from what became its inputs."""
-    if len(operands) != len(made.inputs):
+    is_plain = all(isinstance(operand, (Node, *NUMBERS)) for operand in operands)
+    if not is_plain or len(operands) != len(made.inputs):
         return None
     fits = []
     for operand, node in zip(operands, made.inputs, strict=True):
