@@ -195,6 +195,9 @@ def _fitted(operands: Sequence[Any], recipe: Recipe) -> tuple[Node, ...]:
 class Op:
     """The facts of one operation.
 
+    What ``operands`` and ``infer`` make of nodes and numbers follows from their types and from the
+    attributes alone: it is remembered, and neither is asked again.
+
     Attributes:
         name: unique name, the key of every table about ops.
         infer: ``(*types, **attrs) -> type`` or a tuple of types; raises on a misfit.
