@@ -183,9 +183,7 @@ def _roofline(plt: Any, results: Results) -> Any:
                 if each == phase and min(seconds, flops, nbytes) > 0
             ]
             if here:
-                axis.scatter(
-                    *zip(*here, strict=True), color=color, alpha=0.6, label=phase, linewidths=0
-                )
+                axis.scatter(*zip(*here, strict=True), color=color, alpha=0.6, linewidths=0)
         ends = np.array([0.1, roof.peak / roof.memory, 1000])
         axis.plot(ends, np.minimum(ends * roof.memory, roof.peak) / 1e9, "k-", linewidth=1)
         axis.set_title(f"{name}: {roof.share:.0%} of the roof", fontsize=10)

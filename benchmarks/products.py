@@ -2,10 +2,10 @@
 
     python dev.py bench products [W2 ...]
 
-MKL's products and oneDNN's convolutions, each into memory that is there, of a convolution in the
-layout that suits it best: no bias, activation, norm, loss or update, no Python of layers. What
-share of the FMA peak they reach tells how far that of a whole step can be from it. Attention's
-products are not among them.
+MKL's products, into memory that is there, and oneDNN's convolutions, each in the layout that suits
+it best, into memory that PyTorch gives: no bias, activation, norm, loss or update, no Python of
+layers. What share of the FMA peak they reach tells how far that of a whole step can be from it.
+Attention's products are not among them.
 """
 
 from __future__ import annotations

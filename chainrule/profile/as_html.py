@@ -13,7 +13,7 @@ from string import Template
 from typing import Any
 
 from chainrule.profile import roofline
-from chainrule.profile.as_text import shortened
+from chainrule.profile.as_text import limits, shortened
 from chainrule.profile.record import PHASES, Profile, Row, Total
 
 
@@ -48,15 +48,10 @@ def render(profile: Profile) -> str:
 
 
 def _head(profile: Profile) -> str:
-    peak = ""
-    if profile.peak:
-        peak = (
-            f", FMA peak of one core {profile.peak / 1e9:.0f} GFLOP/s, memory "
-            f"{profile.memory / 1e9:.0f} GB/s beyond its caches"
-        )
+    known = f"; {limits(profile)}" if profile.peak else ""
     return (
         f"{1e3 * profile.seconds:.3f} ms per call (median of {profile.rounds}), "
-        f"{profile.executor} executor, 1 thread, {profile.processor}{peak}"
+        f"{profile.executor} executor, 1 thread, {profile.processor}{known}"
     )
 
 

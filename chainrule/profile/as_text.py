@@ -25,13 +25,18 @@ def _head(profile: Profile) -> str:
         f"{profile.executor} executor, 1 thread, {profile.processor}"
     ]
     if profile.peak:
-        lines.append(
-            f"one core: FMA peak {profile.peak / 1e9:.0f} GFLOP/s, memory "
-            f"{profile.memory / 1e9:.0f} GB/s beyond its own caches, measured"
-        )
+        lines.append(f"{limits(profile)}, measured")
     outside = max(profile.seconds - profile.total.seconds, 0.0)
     lines.append(f"outside of kernels (Python, memory of results): {_time(profile, outside)}")
     return "\n".join(lines)
+
+
+def limits(profile: Profile) -> str:
+    """The most that one core can do, where it is known."""
+    return (
+        f"one core: FMA peak {profile.peak / 1e9:.0f} GFLOP/s, memory "
+        f"{profile.memory / 1e9:.0f} GB/s beyond its own caches"
+    )
 
 
 def _number_names(profile: Profile) -> list[str]:

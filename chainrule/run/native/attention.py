@@ -111,7 +111,8 @@ def _rebuilt(graph: Graph, parts: Mapping[Node, tuple[_Found, int]]) -> Graph:
         with derived_from(node):
             return made(done, each, index)
 
-    # dV alone asks for none of them; it may come before what else does.
+    # dV alone asks for none of them, and may come before what else does. Only where one attention's
+    # operands follow from another's gradient may they still be missing: that one stays as it is.
     found = dict.fromkeys(each for each, _ in parts.values())
     return replaced(graph, rule, [x for each in found for x in (each.q, each.k, each.v)])
 

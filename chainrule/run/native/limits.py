@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import time
+import timeit
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -51,7 +50,7 @@ def peak_loop() -> tuple[Callable[[], None], float]:
 def peak_flops(tries: int = 200) -> float:
     """Operations per second of one core that does nothing else: the best of many tries."""
     run, flops = peak_loop()
-    return flops / _least(run, tries)
+    return flops / min(timeit.repeat(run, number=1, repeat=tries))
 
 
 def memory_rate(tries: int = 10) -> float:
@@ -59,12 +58,19 @@ def memory_rate(tries: int = 10) -> float:
 
     The better of reading alone and of copying, where both directions count.
     """
-    return max(nbytes / _least(run, tries) for run, nbytes in _memory_loops())
+    size = _FAR // 4
+    given, out = (aligned((size,), np.dtype(np.float32)) for _ in range(2))
+    given[:] = out[:] = 1  # memory that was never written is not there yet
+    where = size, address(given), address(out)
+    return max(
+        nbytes / min(timeit.repeat(partial(run, *where), number=1, repeat=tries))
+        for run, nbytes in zip(_memory_loops(), (_FAR, 2 * _FAR), strict=True)
+    )
 
 
 @lru_cache(maxsize=1)
-def _memory_loops() -> list[tuple[Callable[[], None], float]]:
-    """A loop that reads and one that copies, and how many bytes a call moves."""
+def _memory_loops() -> tuple[Callable[..., None], Callable[..., None]]:
+    """A loop that reads, and one that copies."""
     lanes = host().lanes
     type, step = vector(lanes, "float"), _UNROLL * lanes
 
@@ -83,17 +89,12 @@ def _memory_loops() -> list[tuple[Callable[[], None], float]]:
 
         fn.loop(0, count, step, [], body)
 
-    size = _FAR // 4
-    given, out = (aligned((size,), np.dtype(np.float32)) for _ in range(2))
-    given[:] = out[:] = 1
-
-    def call(run: Any) -> Callable[[], None]:
-        return lambda: run(size, address(given), address(out))
-
-    return [(call(_linked("read", read)), _FAR), (call(_linked("copy", copy)), 2 * _FAR)]
+    return _linked("read", read), _linked("copy", copy)
 
 
-def _linked(name: str, write: Callable[[Function, Value, Value, Value], None]) -> Any:
+def _linked(
+    name: str, write: Callable[[Function, Value, Value, Value], None]
+) -> Callable[..., None]:
     """A function of a count and two addresses, which ``write`` fills."""
     import llvmlite.binding as llvm
 
@@ -107,13 +108,3 @@ def _linked(name: str, write: Callable[[Function, Value, Value, Value], None]) -
     library = builder.link(jit._linker(), name)
     run = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(library[name])
     return lambda *words, kept=library: run(*words)  # the code is there as long as it is
-
-
-def _least(run: Callable[[], object], tries: int) -> float:
-    """Seconds of the shortest of some calls."""
-    best = float("inf")
-    for _ in range(tries):
-        start = time.perf_counter()
-        run()
-        best = min(best, time.perf_counter() - start)
-    return best
